@@ -1,0 +1,68 @@
+"""What cycling costs: throughput, convex depth segments, and externally supplied cuts.
+
+The segment model needs no ordering binaries: costs do not decrease with depth, so an optimal
+solution fills and empties the cheap segments first. On a path without simultaneous charge and
+discharge its cost equals the rainflow cost of the discharge half cycles under the same
+piecewise-linear curve (Xu et al. 2018, doi 10.1109/TPWRS.2017.2733339).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyomo.environ as pyo
+
+from stochbess.models.data import ModelData
+
+
+def add_aging(m: Any, data: ModelData) -> None:
+    """Cost of cycling; exposes `m.aging_eur`. Needs the face of `add_battery`."""
+    aging, steps, dt = data.aging, range(data.grid.n_steps), data.grid.dt_h
+    asset = data.asset
+
+    def drawn_mwh(t: int) -> Any:
+        return dt * m.discharge_mw[t] / asset.discharge_efficiency_frac
+
+    cost: Any = 0.0
+    if aging.model == "throughput":
+        cost = aging.throughput_eur_mwh * sum(drawn_mwh(t) for t in steps)
+    elif aging.model == "segments":
+        segments = range(aging.cost_eur_mwh.size)
+        m.segment_mwh = pyo.Var(
+            segments, range(data.grid.n_steps + 1), bounds=(0, aging.width_mwh)
+        )
+        m.withdrawn_mwh = pyo.Var(segments, steps, domain=pyo.NonNegativeReals)
+        lost = asset.self_discharge_per_h * dt
+
+        @m.Constraint(segments, doc="(17a) segment fill carried in from the day before")
+        def segment_start(m: Any, k: int) -> Any:
+            return m.segment_mwh[k, 0] == float(aging.start_fill_mwh[k])
+
+        @m.Constraint(range(data.grid.n_steps + 1), doc="(17b) segments add up to the storage")
+        def segment_sum(m: Any, t: int) -> Any:
+            fill = sum(m.segment_mwh[k, t] for k in segments)
+            return fill == m.energy_mwh[t] - asset.energy_min_mwh
+
+        @m.Constraint(segments, steps, doc="(17c) what leaves a segment is withdrawn")
+        def segment_withdrawal(m: Any, k: int, t: int) -> Any:
+            return m.withdrawn_mwh[k, t] >= m.segment_mwh[k, t] - m.segment_mwh[k, t + 1]
+
+        @m.Constraint(steps, doc="(17d) withdrawals add up to the gross discharge and self-loss")
+        def segment_discharge(m: Any, t: int) -> Any:
+            withdrawn = sum(m.withdrawn_mwh[k, t] for k in segments)
+            return withdrawn == drawn_mwh(t) + lost * m.energy_mwh[t]
+
+        cost = sum(
+            float(aging.cost_eur_mwh[k]) * m.withdrawn_mwh[k, t] for k in segments for t in steps
+        )
+    if aging.cuts:
+        m.aging_theta_eur = pyo.Var(domain=pyo.NonNegativeReals)
+
+        @m.Constraint(range(len(aging.cuts)), doc="(17e) supplied aging cuts")
+        def aging_cut(m: Any, i: int) -> Any:
+            cut = aging.cuts[i]
+            slope = sum(float(cut.gradient_eur_mwh[t]) * m.energy_mwh[t + 1] for t in steps)
+            return m.aging_theta_eur >= cut.intercept_eur + slope
+
+        cost = cost + m.aging_theta_eur
+    m.aging_eur = pyo.Expression(expr=cost)

@@ -1,0 +1,186 @@
+"""What a formulation needs to know: frozen numbers, no markets, no files, no solver.
+
+`ModelData` is what is the same in every scenario. What differs between scenarios is declared on the
+model as `scenario_data` (variables that are always fixed) and supplied to the engine as arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Stage = Literal["off", "here_and_now", "recourse"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """T steps of `dt_h` hours, in B reserve blocks and N day-ahead units, on `n_days` days.
+
+    `block_of_step`, `day_ahead_of_step`, `day_of_step` have shape (T,), `block_hours` (B,).
+    """
+
+    dt_h: float
+    block_of_step: Ints
+    block_hours: Floats
+    day_ahead_of_step: Ints
+    day_of_step: Ints
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.block_of_step)
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.block_hours)
+
+    @property
+    def n_day_ahead(self) -> int:
+        return int(self.day_ahead_of_step[-1]) + 1
+
+    def first_step_of_block(self, b: int) -> int:
+        return int(np.searchsorted(self.block_of_step, b))
+
+
+@dataclass(frozen=True)
+class Asset:
+    """The battery and its connection; power at the AC connection point, energy inside.
+
+    `charge_limit_mw` and `discharge_limit_mw` (T,) already contain connection limits and outages;
+    `trade_limit_mw` bounds the day-ahead position in both directions.
+    """
+
+    energy_min_mwh: float
+    energy_max_mwh: float
+    energy_start_mwh: float
+    charge_efficiency_frac: float
+    discharge_efficiency_frac: float
+    self_discharge_per_h: float
+    charge_limit_mw: Floats
+    discharge_limit_mw: Floats
+    trade_limit_mw: float
+
+
+@dataclass(frozen=True)
+class Reserves:
+    """Capacity products, lots and energy rules of the rulebook (docs/math.md, section Reserves).
+
+    Committed capacity, (B,) per product, was sold earlier: it binds and earns nothing here.
+    """
+
+    fcr: Stage
+    afrr: Stage
+    fcr_lot_mw: float
+    afrr_lot_mw: float
+    fcr_max_mw: float
+    afrr_max_mw: float
+    integer_lots: bool
+    fcr_energy_h: float
+    afrr_energy_h: float
+    recharge_factor: float
+    shortfall_eur_mwh_h: float
+    undelivered_eur_mwh: float
+    committed_fcr_mw: Floats
+    committed_afrr_up_mw: Floats
+    committed_afrr_down_mw: Floats
+
+    @property
+    def any(self) -> bool:
+        return self.fcr != "off" or self.afrr != "off" or self.committed
+
+    @property
+    def committed(self) -> bool:
+        return bool(
+            self.committed_fcr_mw.any()
+            or self.committed_afrr_up_mw.any()
+            or self.committed_afrr_down_mw.any()
+        )
+
+
+@dataclass(frozen=True)
+class EnergyMarkets:
+    """Day-ahead as here-and-now or recourse, intraday as recourse; committed day-ahead (N,)."""
+
+    day_ahead: Stage
+    intraday: bool
+    half_spread_eur_mwh: float
+    liquidity_mw: float
+    committed_day_ahead_mw: Floats
+
+
+@dataclass(frozen=True)
+class Fees:
+    """Per-step fees [EUR/MWh] (T,), levy on net consumption, fixed fee, linear profit tax."""
+
+    import_fee_eur_mwh: Floats
+    export_fee_eur_mwh: Floats
+    levy_eur_mwh: float
+    capacity_fee_eur: float
+    profit_tax_frac: float
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Concave value of stored energy: non-increasing marginal values over equal widths.
+
+    An empty array means no value; `equal_start` asks for the starting energy at the end.
+    """
+
+    marginal_eur_mwh: Floats
+    equal_start: bool
+
+    def value_eur(self, energy_mwh: float, asset: Asset) -> float:
+        """Value of `energy_mwh` stored at the end (docs/math.md (16))."""
+        if self.marginal_eur_mwh.size == 0:
+            return 0.0
+        width = (asset.energy_max_mwh - asset.energy_min_mwh) / self.marginal_eur_mwh.size
+        edges = asset.energy_min_mwh + width * np.arange(self.marginal_eur_mwh.size)
+        filled = np.minimum(np.maximum(energy_mwh - edges, 0.0), width)
+        return float(filled @ self.marginal_eur_mwh)
+
+
+@dataclass(frozen=True)
+class AgingCut:
+    """`theta >= intercept_eur + gradient_eur_mwh . e`, with e the energies at the T step ends."""
+
+    intercept_eur: float
+    gradient_eur_mwh: Floats
+
+
+@dataclass(frozen=True)
+class Aging:
+    """Cost of cycle aging: none, proportional to throughput, or convex depth segments.
+
+    Segment k of `width_mwh` costs `cost_eur_mwh[k]` (non-decreasing) per MWh withdrawn;
+    `start_fill_mwh` (K,) is the state carried in. Cuts add to whichever model is chosen.
+    """
+
+    model: Literal["none", "throughput", "segments"] = "none"
+    throughput_eur_mwh: float = 0.0
+    width_mwh: float = 0.0
+    cost_eur_mwh: Floats = field(default_factory=lambda: np.zeros(0))
+    start_fill_mwh: Floats = field(default_factory=lambda: np.zeros(0))
+    max_withdrawn_mwh_per_day: float | None = None
+    cuts: tuple[AgingCut, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelData:
+    """Everything that is the same in all scenarios of a decision.
+
+    `exclusive` = "relaxed" bounds simultaneous charge and discharge by a linear inequality,
+    "binary" excludes it (docs/math.md (12), (13)).
+    """
+
+    grid: Grid
+    asset: Asset
+    reserves: Reserves
+    energy: EnergyMarkets
+    fees: Fees
+    terminal: Terminal
+    aging: Aging
+    exclusive: Literal["relaxed", "binary"] = "relaxed"

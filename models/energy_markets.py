@@ -1,0 +1,95 @@
+"""Energy sold and bought: day-ahead, intraday, imbalance, and the grid's fees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyomo.environ as pyo
+
+from stochbess.models.data import ModelData
+
+
+def add_energy_markets(m: Any, data: ModelData) -> None:
+    """Trades and imbalance; exposes `m.day_ahead_mw, m.schedule_mw, m.energy_cash_eur`.
+
+    `schedule_mw[t] > 0` exports. Committed day-ahead energy binds and earns nothing here.
+    """
+    grid, energy = data.grid, data.energy
+    steps, dt = range(grid.n_steps), grid.dt_h
+    unit = grid.day_ahead_of_step
+    if energy.day_ahead != "off":
+        limit = data.asset.trade_limit_mw
+        m.day_ahead_mw = pyo.Var(range(grid.n_day_ahead), bounds=(-limit, limit))
+    if energy.intraday:
+        m.buy_mw = pyo.Var(steps, bounds=(0, energy.liquidity_mw))
+        m.sell_mw = pyo.Var(steps, bounds=(0, energy.liquidity_mw))
+    m.long_mw = pyo.Var(steps, domain=pyo.NonNegativeReals)
+    m.short_mw = pyo.Var(steps, domain=pyo.NonNegativeReals)
+
+    def schedule(m: Any, t: int) -> Any:
+        """(1a) net sale in step t over all energy markets."""
+        n = int(unit[t])
+        net = float(energy.committed_day_ahead_mw[n])
+        if energy.day_ahead != "off":
+            net = net + m.day_ahead_mw[n]
+        if energy.intraday:
+            net = net + m.sell_mw[t] - m.buy_mw[t]
+        return net
+
+    m.schedule_mw = pyo.Expression(steps, rule=schedule)
+
+    def day_ahead_cash(m: Any) -> Any:
+        if energy.day_ahead == "off":
+            return 0.0
+        return dt * sum(
+            m.xi.day_ahead_eur_mwh[int(unit[t])] * m.day_ahead_mw[int(unit[t])] for t in steps
+        )
+
+    def intraday_cash(m: Any) -> Any:
+        if not energy.intraday:
+            return 0.0
+        spread = energy.half_spread_eur_mwh
+        return dt * sum(
+            (m.xi.intraday_eur_mwh[t] - spread) * m.sell_mw[t]
+            - (m.xi.intraday_eur_mwh[t] + spread) * m.buy_mw[t]
+            for t in steps
+        )
+
+    m.day_ahead_cash_eur = pyo.Expression(rule=day_ahead_cash)
+    m.intraday_cash_eur = pyo.Expression(rule=intraday_cash)
+    m.imbalance_cash_eur = pyo.Expression(
+        expr=dt
+        * sum(
+            m.xi.imbalance_long_eur_mwh[t] * m.long_mw[t]
+            - m.xi.imbalance_short_eur_mwh[t] * m.short_mw[t]
+            for t in steps
+        )
+    )
+
+
+def add_power_balance(m: Any, data: ModelData) -> None:
+    """Converter power = schedule + activation + imbalance. Needs battery, energy, reserves."""
+    steps, block = range(data.grid.n_steps), data.grid.block_of_step
+
+    @m.Constraint(steps, doc="(1) power balance at the connection")
+    def power_balance(m: Any, t: int) -> Any:
+        activation = 0.0
+        if data.reserves.any:
+            fcr = m.xi.fcr_activation_frac[t] * m.fcr_mw[int(block[t])]
+            activation = m.delivered_up_mw[t] - m.delivered_down_mw[t] + fcr
+        imbalance = m.long_mw[t] - m.short_mw[t]
+        return m.discharge_mw[t] - m.charge_mw[t] == m.schedule_mw[t] + activation + imbalance
+
+
+def add_fees(m: Any, data: ModelData) -> None:
+    """Grid fees on gross flows and the levy on net consumption; exposes `m.fees_eur` (18)."""
+    steps, dt, fees = range(data.grid.n_steps), data.grid.dt_h, data.fees
+    m.fees_eur = pyo.Expression(
+        expr=fees.capacity_fee_eur
+        + dt
+        * sum(
+            (float(fees.import_fee_eur_mwh[t]) + fees.levy_eur_mwh) * m.charge_mw[t]
+            + (float(fees.export_fee_eur_mwh[t]) - fees.levy_eur_mwh) * m.discharge_mw[t]
+            for t in steps
+        )
+    )

@@ -1,0 +1,558 @@
+"""From configuration, rules, market data and scenarios to the numbers of one decision.
+
+Nothing is solved here. Every assumption that is not verified by a source is collected in words, so
+that it can be printed wherever the result is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+
+from stochbess.battery.cycle_curve import (
+    SegmentCurve,
+    fill_from_turning_points,
+    segment_costs_eur_mwh,
+)
+from stochbess.config import Config
+from stochbess.errors import ConfigError, DataError, ScenarioError
+from stochbess.market.data import MarketData, load_market
+from stochbess.market.reference import reference_market
+from stochbess.market.rules import rules_for, unverified
+from stochbess.market.settlement import SettlementTerms
+from stochbess.market.tariffs import Tariff, build_tariff
+from stochbess.models.data import (
+    Aging,
+    Asset,
+    EnergyMarkets,
+    Fees,
+    Grid,
+    ModelData,
+    Reserves,
+    Terminal,
+)
+from stochbess.scenario_gen.analog import analog_scenarios
+from stochbess.scenario_gen.realised import realised_scenario
+from stochbess.scenario_gen.scenario_file import read_scenarios
+from stochbess.scenario_gen.scenarios import ScenarioSet
+from stochbess.timegrid import Horizon, gate_utc
+
+Floats = npt.NDArray[np.float64]
+
+REFERENCE_DAY = date(2024, 6, 26)
+# Quantiles of the recent day-ahead prices that value stored energy, from empty to full, and how
+# many days are looked at (docs/adr/0004).
+TERMINAL_QUANTILES = (0.5, 0.4, 0.3, 0.2)
+TERMINAL_DAYS = 28
+
+
+@dataclass(frozen=True)
+class Case:
+    """One decision in numbers, and where they come from.
+
+    Attributes
+    ----------
+    series : scenario data of the model, name -> (S, length)
+    terms : grid and rules for the settlement
+    curve : price of a cycle by depth, None unless the segment model is in use
+    assumptions : what the result rests on and no source verifies, one sentence each
+    """
+
+    config: Config
+    market: MarketData
+    horizon: Horizon
+    gate: datetime
+    scenarios: ScenarioSet
+    data: ModelData
+    series: dict[str, Floats]
+    terms: SettlementTerms
+    curve: SegmentCurve | None
+    assumptions: tuple[str, ...]
+
+    @property
+    def probability(self) -> Floats:
+        return self.scenarios.probability
+
+
+def open_market(config: Config) -> MarketData:
+    """The configured market data, or the embedded synthetic reference market."""
+    if config.market.data_dir is None:
+        return reference_market()
+    return load_market(config.market.data_dir, config.market.zone)
+
+
+def build_case(config: Config, market: MarketData | None = None) -> Case:
+    """Assemble the decision that `config` describes.
+
+    Raises
+    ------
+    ConfigError : the configuration contradicts itself or the data
+    DataError : data or scenarios are missing or malformed
+    NotEnoughHistoryError : too little is known at the gate
+    """
+    market = open_market(config) if market is None else market
+    first_day = config.market.day
+    if first_day is None:
+        if not market.synthetic:
+            raise ConfigError(
+                f"market.day is not set. Market data of {market.zone} need a delivery day: "
+                "pass --day YYYY-MM-DD or set market.day."
+            )
+        first_day = REFERENCE_DAY
+    plan = _Plan(config, market, first_day)
+    scenarios = plan.scenarios()
+    series = plan.series(scenarios)
+    tariff = _tariff(config, plan.horizon)
+    data, curve = plan.model_data(tariff)
+    return Case(
+        config=config,
+        market=market,
+        horizon=plan.horizon,
+        gate=plan.gate,
+        scenarios=scenarios,
+        data=data,
+        series=series,
+        terms=_terms(config, data, tariff),
+        curve=curve,
+        assumptions=tuple(plan.assumptions),
+    )
+
+
+class _Plan:
+    """Which markets are open, on which grid, by which rules; collects assumptions."""
+
+    def __init__(self, config: Config, market: MarketData, first_day: date) -> None:
+        self.config, self.market = config, market
+        self.assumptions: list[str] = []
+        if market.synthetic:
+            self.assumptions.append(
+                "All market data are SYNTHETIC (embedded reference market): no result is a "
+                "statement about a real market."
+            )
+        self.rules = {
+            name: rules_for(market.zone, name, first_day)
+            for name in ("day_ahead", "intraday_auction", "fcr", "afrr_capacity")
+        }
+        self.afrr = self._afrr_open()
+        self.fcr = config.markets.fcr.enabled
+        enabled = config.markets
+        open_names = [
+            name
+            for name, is_open in (
+                ("day_ahead", enabled.day_ahead.enabled),
+                ("fcr", self.fcr),
+                ("afrr_capacity", self.afrr),
+            )
+            if is_open
+        ]
+        if not (open_names or enabled.intraday.enabled):
+            raise ConfigError("markets: every market is disabled. Enable at least one.")
+        unit = int(self.rules["day_ahead"].number("mtu_min"))
+        quarter = enabled.intraday.enabled or self.fcr or self.afrr
+        self.horizon = Horizon(
+            first_day, config.market.n_days, market.timezone, 15 if quarter else unit, unit
+        )
+        self.gate = self._gate(open_names, first_day)
+        used = [self.rules[name] for name in open_names]
+        self.assumptions += [f"Unverified rule: {line}" for line in unverified(used)]
+
+    def _afrr_open(self) -> bool:
+        afrr = self.config.markets.afrr
+        has_calls = "afrr_activation" in self.market.series
+        fallback = afrr.activation_fallback == "reference"
+        if afrr.enabled == "auto":
+            if not has_calls and not fallback:
+                self.assumptions.append(
+                    f"aFRR is off: {self.market.zone} has no activation data "
+                    "(markets.afrr.activation_fallback=reference would borrow a synthetic signal)."
+                )
+            return has_calls or fallback
+        if afrr.enabled and not (has_calls or fallback):
+            raise DataError(
+                f"markets.afrr.enabled is true, but {self.market.zone} has no series "
+                "afrr_activation. Set markets.afrr.activation_fallback=reference to borrow the "
+                "synthetic signal, or leave aFRR off."
+            )
+        return bool(afrr.enabled)
+
+    def _gate(self, open_names: Sequence[str], day: date) -> datetime:
+        """The earliest gate of what is decided here and now: all decisions see what it sees."""
+        names = [n for n in open_names if n != "day_ahead"]
+        if self.config.markets.day_ahead.here_and_now and "day_ahead" in open_names:
+            names.append("day_ahead")
+        rules = [self.rules[n].text("gate_local") for n in names or ["day_ahead"]]
+        return min(gate_utc(rule, day, self.market.timezone) for rule in rules)
+
+    # -- scenarios ------------------------------------------------------------------------------
+    def needed(self) -> list[str]:
+        markets = self.config.markets
+        names = []
+        if markets.day_ahead.enabled or not markets.intraday.enabled:
+            names.append("day_ahead_eur_mwh")
+        if markets.intraday.enabled:
+            names.append("intraday_eur_mwh")
+        if self.fcr:
+            names.append("fcr_eur_mw")
+        if self.afrr:
+            names += [
+                "afrr_up_eur_mw_h",
+                "afrr_down_eur_mw_h",
+                "afrr_energy_up_eur_mwh",
+                "afrr_energy_down_eur_mwh",
+                "activation_up_mw",
+                "activation_down_mw",
+            ]
+        if "imbalance" in self.market.series:
+            names.append("imbalance_eur_mwh")
+        return names
+
+    def scenarios(self) -> ScenarioSet:
+        scenario, needed = self.config.scenarios, self.needed()
+        borrowed = None
+        if self.afrr and "afrr_activation" not in self.market.series:
+            borrowed = reference_market()
+            self.assumptions.append(
+                f"aFRR activation of {self.market.zone} is the SYNTHETIC signal of the reference "
+                "market, independent of the zone's prices."
+            )
+        if scenario.source == "file":
+            if scenario.file is None:
+                raise ConfigError("scenarios.source is file, but scenarios.file is not set.")
+            return read_scenarios(scenario.file).for_horizon(self.horizon, needed)
+        if scenario.source == "realised":
+            self.assumptions.append(
+                "Perfect foresight: the realised prices and activation are taken as known."
+            )
+            return realised_scenario(self.market, self.horizon, needed, borrowed)
+        assumed = scenario.forecast_known_local
+        if assumed is not None:
+            self.assumptions.append(
+                f"LOOK-AHEAD: forecasts for D are assumed known at {assumed} local, before they "
+                "are published."
+            )
+        return analog_scenarios(
+            self.market,
+            self.horizon,
+            self.gate,
+            needed,
+            scenario.n,
+            self.config.seed,
+            scenario.neighbours,
+            scenario.min_history_days,
+            None
+            if assumed is None
+            else gate_utc(assumed, self.horizon.first_day, self.market.timezone),
+            borrowed,
+        )
+
+    def series(self, scenarios: ScenarioSet) -> dict[str, Floats]:
+        """Scenario data of the model from a scenario set (docs/math.md, section Scenario data)."""
+        config, horizon, values = self.config, self.horizon, scenarios.values
+        shape = (len(scenarios), len(horizon.steps))
+        out: dict[str, Floats] = {}
+        if config.markets.day_ahead.enabled:
+            out["day_ahead_eur_mwh"] = values["day_ahead_eur_mwh"]
+        if config.markets.intraday.enabled:
+            reference = out["intraday_eur_mwh"] = values["intraday_eur_mwh"]
+        else:
+            reference = values["day_ahead_eur_mwh"][:, horizon.day_ahead_of_step]
+        out |= self._imbalance(reference, values.get("imbalance_eur_mwh"))
+        if self.fcr or self.afrr or config.battery.state.commitments:
+            per_block = np.zeros((len(scenarios), len(horizon.block_starts)))
+            zeros = np.zeros(shape)
+            out["fcr_eur_mw"] = values.get("fcr_eur_mw", per_block)
+            out["afrr_up_eur_mw_h"] = values.get("afrr_up_eur_mw_h", per_block)
+            out["afrr_down_eur_mw_h"] = values.get("afrr_down_eur_mw_h", per_block)
+            out["fcr_activation_frac"] = values.get("fcr_activation_frac", zeros)
+            if self.fcr and "fcr_activation_frac" not in values:
+                self.assumptions.append(
+                    "FCR is not activated (no frequency scenario); its energy is held in reserve."
+                )
+            out |= self._activation(values, zeros)
+        return out
+
+    def _imbalance(self, reference: Floats, price: Floats | None) -> dict[str, Floats]:
+        """Prices at which the *decision* counts imbalance; no price is an arbitrage against it."""
+        markets = self.config.markets
+        spread = markets.imbalance.spread_eur_mwh
+        if price is None:
+            self.assumptions.append(
+                f"No imbalance price is known: imbalance is settled at the energy price -+ "
+                f"{spread:g} EUR/MWh."
+            )
+            long, short = reference - spread, reference + spread
+        else:
+            half = markets.intraday.half_spread_eur_mwh
+            long = np.minimum(price, reference - half)
+            short = np.maximum(price, reference + half)
+        if (long > short).any():
+            raise ScenarioError(
+                "imbalance: the long price exceeds the short price, an unlimited arbitrage; "
+                "markets.imbalance.spread_eur_mwh must not be negative"
+            )
+        return {"imbalance_long_eur_mwh": long, "imbalance_short_eur_mwh": short}
+
+    def _activation(self, values: dict[str, Floats], zeros: Floats) -> dict[str, Floats]:
+        afrr = self.config.markets.afrr
+        if self.afrr:
+            self.assumptions += [
+                f"aFRR bids stand {afrr.depth_mw:g} MW deep in the merit order and are called "
+                f"linearly over the next {afrr.width_mw:g} MW.",
+                "aFRR capacity is awarded with certainty at the published average price "
+                "(pay-as-bid market).",
+                "aFRR energy prices are proxies clipped to [0, 600] EUR/MWh: quarter hours in "
+                "which a provider would be paid to charge are missing.",
+            ]
+
+        def share(name: str) -> Floats:
+            if name not in values or not self.afrr:
+                return zeros
+            called = (values[name] - afrr.depth_mw) / afrr.width_mw
+            return np.asarray(np.clip(called, 0.0, 1.0))
+
+        up = values.get("afrr_energy_up_eur_mwh", zeros)
+        down = values.get("afrr_energy_down_eur_mwh", zeros)
+        if afrr.bid_up_eur_mwh is not None:
+            up = np.maximum(up, afrr.bid_up_eur_mwh)
+        if afrr.bid_down_eur_mwh is not None:
+            down = np.minimum(down, afrr.bid_down_eur_mwh)
+        return {
+            "activation_up_frac": share("activation_up_mw"),
+            "activation_down_frac": share("activation_down_mw"),
+            "activation_up_eur_mwh": up,
+            "activation_down_eur_mwh": down,
+        }
+
+    # -- model data -----------------------------------------------------------------------------
+    def model_data(self, tariff: Tariff) -> tuple[ModelData, SegmentCurve | None]:
+        config, horizon = self.config, self.horizon
+        asset = _asset(config, horizon)
+        aging, curve = _aging(config, asset)
+        if curve is not None and curve.extrapolated is not None:
+            self.assumptions.append(f"Aging curve: {curve.extrapolated}")
+        fees = Fees(
+            tariff.import_fee_eur_mwh,
+            tariff.export_fee_eur_mwh,
+            tariff.levy_eur_mwh,
+            tariff.capacity_fee_eur,
+            tariff.profit_tax_frac,
+        )
+        markets = config.markets
+        energy = EnergyMarkets(
+            day_ahead=(
+                "off"
+                if not markets.day_ahead.enabled
+                else "here_and_now"
+                if markets.day_ahead.here_and_now
+                else "recourse"
+            ),
+            intraday=markets.intraday.enabled,
+            half_spread_eur_mwh=markets.intraday.half_spread_eur_mwh,
+            liquidity_mw=markets.intraday.liquidity_mw,
+            committed_day_ahead_mw=_committed(config, horizon, "day_ahead"),
+        )
+        grid = Grid(
+            horizon.dt_h,
+            horizon.block_of_step,
+            horizon.block_hours,
+            horizon.day_ahead_of_step,
+            horizon.day_of_step,
+        )
+        terminal = self._terminal(asset)
+        return ModelData(grid, asset, self._reserves(), energy, fees, terminal, aging), curve
+
+    def _reserves(self) -> Reserves:
+        config, markets = self.config, self.config.markets
+        fcr, afrr = self.rules["fcr"], self.rules["afrr_capacity"]
+        inf = float("inf")
+        return Reserves(
+            fcr="here_and_now" if self.fcr else "off",
+            afrr="here_and_now" if self.afrr else "off",
+            fcr_lot_mw=markets.fcr.lot_mw or fcr.number("lot_mw"),
+            afrr_lot_mw=markets.afrr.lot_mw or afrr.number("lot_mw"),
+            fcr_max_mw=inf if markets.fcr.max_mw is None else markets.fcr.max_mw,
+            afrr_max_mw=inf if markets.afrr.max_mw is None else markets.afrr.max_mw,
+            integer_lots=markets.integer_lots,
+            fcr_energy_h=fcr.number("energy_h"),
+            afrr_energy_h=afrr.number("energy_h"),
+            recharge_factor=fcr.number("recharge_factor"),
+            shortfall_eur_mwh_h=config.penalties.reserve_shortfall_eur_mwh_h,
+            undelivered_eur_mwh=config.penalties.undelivered_eur_mwh,
+            committed_fcr_mw=_committed(config, self.horizon, "fcr"),
+            committed_afrr_up_mw=_committed(config, self.horizon, "afrr_up"),
+            committed_afrr_down_mw=_committed(config, self.horizon, "afrr_down"),
+        )
+
+    def _terminal(self, asset: Asset) -> Terminal:
+        terminal = self.config.terminal
+        if terminal.mode == "equal_start":
+            return Terminal(np.zeros(0), True)
+        if terminal.marginal_values_eur_mwh != "auto":
+            return Terminal(np.array(terminal.marginal_values_eur_mwh, float), False)
+        known = self.market.as_of(self.gate).column("day_ahead", "price_eur_mwh")
+        recent = known[known.index >= self.gate - timedelta(days=TERMINAL_DAYS)]
+        if recent.empty:
+            raise DataError(
+                f"terminal.marginal_values_eur_mwh is auto, but no day-ahead price of the "
+                f"{TERMINAL_DAYS} days before {self.gate:%Y-%m-%d %H:%MZ} is known. "
+                "State the values, or set terminal.mode=equal_start."
+            )
+        values = np.quantile(recent.to_numpy(), TERMINAL_QUANTILES) * asset.discharge_efficiency_frac
+        words = ", ".join(f"{v:.2f}" for v in values)
+        self.assumptions.append(
+            f"Stored energy at the end is worth {words} EUR/MWh from empty to full (quantiles of "
+            f"the last {TERMINAL_DAYS} days' day-ahead prices; a rule of thumb)."
+        )
+        return Terminal(values, False)
+
+
+def _asset(config: Config, horizon: Horizon) -> Asset:
+    battery, connection, state = config.battery, config.connection, config.battery.state
+    usable = battery.energy_mwh * state.soh_frac
+    available = _availability(config, horizon)
+    importing = battery.power_mw if connection.import_limit_mw is None else connection.import_limit_mw
+    exporting = battery.power_mw if connection.export_limit_mw is None else connection.export_limit_mw
+    return Asset(
+        energy_min_mwh=battery.soc_min_frac * usable,
+        energy_max_mwh=battery.soc_max_frac * usable,
+        energy_start_mwh=state.soc_frac * usable,
+        charge_efficiency_frac=battery.charge_efficiency_frac,
+        discharge_efficiency_frac=battery.discharge_efficiency_frac,
+        self_discharge_per_h=battery.self_discharge_per_h,
+        charge_limit_mw=np.minimum(battery.power_mw * available, importing),
+        discharge_limit_mw=np.minimum(battery.power_mw * available, exporting),
+        trade_limit_mw=battery.power_mw,
+    )
+
+
+def _availability(config: Config, horizon: Horizon) -> Floats:
+    """Available share of the power in every step; the worst overlapping outage counts."""
+    available = np.ones(len(horizon.steps))
+    zone = ZoneInfo(horizon.timezone)
+    width = timedelta(minutes=horizon.step_min)
+    for outage in config.battery.state.outages:
+        begin = outage.from_local.replace(tzinfo=zone)
+        end = outage.to_local.replace(tzinfo=zone)
+        hit = (horizon.steps + width > begin) & (horizon.steps < end)
+        available[hit] = np.minimum(available[hit], outage.available_frac)
+    return available
+
+
+def _committed(config: Config, horizon: Horizon, market: str) -> Floats:
+    """Capacity or energy sold earlier, per block or day-ahead unit of the horizon [MW]."""
+    labels = horizon.day_ahead_steps if market == "day_ahead" else horizon.block_starts
+    out = np.zeros(len(labels))
+    zone = ZoneInfo(horizon.timezone)
+    for commitment in config.battery.state.commitments:
+        if commitment.market != market:
+            continue
+        at = labels.get_indexer([commitment.start_local.replace(tzinfo=zone)])[0]
+        if at < 0:
+            raise ConfigError(
+                f"battery.state.commitments: {market} at {commitment.start_local} is not the start "
+                f"of a {'unit' if market == 'day_ahead' else '4-hour block'} of the horizon "
+                f"{horizon.first_day} to {horizon.days[-1]} ({horizon.timezone})."
+            )
+        out[at] += commitment.mw
+    return out
+
+
+def _tariff(config: Config, horizon: Horizon) -> Tariff:
+    return build_tariff(
+        **config.tariffs.model_dump(), horizon=horizon, power_mw=config.battery.power_mw
+    )
+
+
+def _aging(config: Config, asset: Asset) -> tuple[Aging, SegmentCurve | None]:
+    aging, battery, state = config.aging, config.battery, config.battery.state
+    most = None
+    if aging.max_cycles_per_day is not None:
+        most = aging.max_cycles_per_day * battery.energy_mwh
+    if aging.model != "segments":
+        return Aging(aging.model, aging.throughput_cost_eur_mwh, max_withdrawn_mwh_per_day=most), None
+    usable = battery.energy_mwh * state.soh_frac
+    curve = segment_costs_eur_mwh(
+        n_segments=aging.n_segments,
+        energy_mwh=usable,
+        discharge_efficiency_frac=battery.discharge_efficiency_frac,
+        replacement_cost_eur_kwh=battery.replacement_cost_eur_kwh,
+        usable_fade_frac=aging.usable_fade_frac,
+        cycle_loss_frac=aging.cycle_loss_frac,
+        c_rate_per_h=aging.c_rate_per_h,
+    )
+    above_floor = state.soc_frac - battery.soc_min_frac
+    points = np.array(state.open_turning_points_frac) - battery.soc_min_frac
+    fill = fill_from_turning_points(points, above_floor, aging.n_segments)
+    return (
+        Aging(
+            "segments",
+            width_mwh=curve.width_mwh,
+            cost_eur_mwh=curve.cost_eur_mwh,
+            start_fill_mwh=fill * curve.width_mwh,
+            max_withdrawn_mwh_per_day=most,
+        ),
+        curve,
+    )
+
+
+def _terms(config: Config, data: ModelData, tariff: Tariff) -> SettlementTerms:
+    asset, reserves, grid = data.asset, data.reserves, data.grid
+    return SettlementTerms(
+        dt_h=grid.dt_h,
+        block_of_step=grid.block_of_step,
+        block_hours=grid.block_hours,
+        day_ahead_of_step=grid.day_ahead_of_step,
+        energy_min_mwh=asset.energy_min_mwh,
+        energy_max_mwh=asset.energy_max_mwh,
+        charge_efficiency_frac=asset.charge_efficiency_frac,
+        discharge_efficiency_frac=asset.discharge_efficiency_frac,
+        self_discharge_per_h=asset.self_discharge_per_h,
+        charge_limit_mw=asset.charge_limit_mw,
+        discharge_limit_mw=asset.discharge_limit_mw,
+        fcr_energy_h=reserves.fcr_energy_h,
+        afrr_energy_h=reserves.afrr_energy_h,
+        recharge_factor=reserves.recharge_factor,
+        reserve_shortfall_eur_mwh_h=reserves.shortfall_eur_mwh_h,
+        undelivered_eur_mwh=reserves.undelivered_eur_mwh,
+        tariff=tariff,
+        intraday_liquidity_mw=config.markets.intraday.liquidity_mw,
+    )
+
+
+def without_battery(case: Case) -> Case:
+    """The same decision with no battery and no reserves: what remains is trade between markets."""
+    data = case.data
+    n_steps, n_blocks = data.grid.n_steps, data.grid.n_blocks
+    asset = replace(
+        data.asset,
+        energy_min_mwh=0.0,
+        energy_max_mwh=0.0,
+        energy_start_mwh=0.0,
+        charge_limit_mw=np.zeros(n_steps),
+        discharge_limit_mw=np.zeros(n_steps),
+    )
+    none = np.zeros(n_blocks)
+    reserves = replace(
+        data.reserves,
+        fcr="off",
+        afrr="off",
+        committed_fcr_mw=none,
+        committed_afrr_up_mw=none,
+        committed_afrr_down_mw=none,
+    )
+    energy = replace(data.energy, committed_day_ahead_mw=np.zeros(data.grid.n_day_ahead))
+    bare = replace(
+        data,
+        asset=asset,
+        reserves=reserves,
+        energy=energy,
+        terminal=Terminal(np.zeros(0), False),
+        aging=Aging(),
+        fees=replace(data.fees, capacity_fee_eur=0.0),
+    )
+    return replace(case, data=bare)

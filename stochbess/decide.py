@@ -1,0 +1,206 @@
+"""Solve one decision: compile, solve, exclude simultaneous flows, read the arrays back by name.
+
+A `Decision` is priced from both sides. `profit_ub_eur` comes from the solver's bound on the
+relaxation that lets charge and discharge overlap, `profit_lb_eur` from a recourse that does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from stochbess.engine.exclusive import exclusive_recourse, solve_lazily_whole
+from stochbess.engine.highs import SolveOptions
+from stochbess.engine.matrix import Blocks, blocks, single
+from stochbess.engine.outcome import Status
+from stochbess.engine.risk import Risk
+from stochbess.engine.template import Template, compile_template
+from stochbess.engine.two_stage import (
+    Engine,
+    TwoStageOutcome,
+    evaluate_first_stage,
+    solve_two_stage,
+)
+from stochbess.errors import SolverError
+from stochbess.models.data import ModelData
+from stochbess.models.deterministic import deterministic
+from stochbess.models.two_stage import two_stage
+
+Floats = npt.NDArray[np.float64]
+Formulation = Literal["deterministic", "two-stage"]
+BUILD = {"deterministic": deterministic, "two-stage": two_stage}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to try: relative gap, wall-clock limit [s], threads, seed."""
+
+    gap_frac: float
+    time_limit_s: float
+    threads: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Here-and-now decision with the recourse that answers each scenario.
+
+    Attributes
+    ----------
+    first_stage : variable name such as ``"fcr_lots[0]"`` -> value
+    values : all variables by name of component, arrays (S, length); 1-d components only
+    scenario_profit_eur : (S,) profit without simultaneous charge and discharge
+    profit_lb_eur, profit_ub_eur : risk-adjusted profit, proven lower and upper bound
+    relaxed_profit_eur : profit if simultaneous flows were allowed
+    made_whole : how many steps needed a binary to exclude simultaneous flows
+    """
+
+    first_stage: dict[str, float]
+    values: dict[str, Floats]
+    scenario_profit_eur: Floats
+    profit_lb_eur: float
+    profit_ub_eur: float
+    relaxed_profit_eur: float
+    made_whole: int
+    outcome: TwoStageOutcome
+
+    @property
+    def gap_frac(self) -> float:
+        """Proven relative gap, simultaneous flows excluded."""
+        return (self.profit_ub_eur - self.profit_lb_eur) / max(1.0, abs(self.profit_lb_eur))
+
+
+class Problem:
+    """The templates of one formulation, compiled on first use and shared by all scenarios."""
+
+    def __init__(self, data: ModelData, formulation: Formulation) -> None:
+        self.data, self.formulation = data, formulation
+
+    @cached_property
+    def relaxed(self) -> Template:
+        return compile_template(BUILD[self.formulation](replace(self.data, exclusive="relaxed")))
+
+    @cached_property
+    def binary(self) -> Template:
+        return compile_template(BUILD[self.formulation](replace(self.data, exclusive="binary")))
+
+    def decide(
+        self,
+        series: Mapping[str, Floats],
+        probability: Floats,
+        effort: Effort,
+        *,
+        engine: Engine = "auto",
+        risk: Risk = Risk(),
+        progress: Callable[[float, float, float], None] | None = None,
+    ) -> Decision:
+        """Best here-and-now decision for the scenarios, and the exclusive recourse of each."""
+        outcome = solve_two_stage(
+            blocks(self.relaxed, series, probability),
+            gap_frac=effort.gap_frac,
+            time_limit_s=effort.time_limit_s,
+            threads=effort.threads,
+            seed=effort.seed,
+            engine=engine,
+            risk=risk,
+            progress=progress,
+        )
+        if not outcome.status.has_solution:
+            raise SolverError(f"no decision: {outcome.status.value}")
+        exclusive = blocks(self.binary, series, probability)
+        if len(self.binary.first_stage):
+            values, cost, made_whole = exclusive_recourse(exclusive, outcome.x, effort.threads)
+        else:
+            values, cost, made_whole = self._whole_problem(exclusive, outcome, effort)
+        return _decision(self.binary, outcome, values, cost, made_whole, probability, risk)
+
+    def _whole_problem(
+        self, exclusive: Blocks, outcome: TwoStageOutcome, effort: Effort
+    ) -> tuple[Floats, Floats, int]:
+        """Nothing is here-and-now: keep the whole lots of the relaxation and redo the rest."""
+        t = self.binary
+        keep = t.integer & np.array([not name.startswith("discharging[") for name in t.columns])
+        relaxed = self.relaxed.column_position
+        values, costs, made_whole = [], [], 0
+        for s in range(exclusive.n_scenarios):
+            problem = single(exclusive, s)
+            lower, upper = problem.lower.copy(), problem.upper.copy()
+            for j in np.flatnonzero(keep):
+                lot = round(outcome.values[s, relaxed[t.columns[j]]])
+                lower[j] = upper[j] = float(lot)
+            fixed = replace(problem, lower=lower, upper=upper, integer=np.zeros(len(lower), bool))
+            options = SolveOptions(effort.gap_frac * 0.1, effort.time_limit_s, effort.threads)
+            found, cost, count = solve_lazily_whole(fixed, t.integer & ~keep, options)
+            values.append(found)
+            costs.append(cost)
+            made_whole += count
+        return np.array(values), np.array(costs), made_whole
+
+    def evaluate(
+        self,
+        series: Mapping[str, Floats],
+        probability: Floats,
+        first_stage: Mapping[str, float],
+        effort: Effort,
+    ) -> Decision:
+        """Price a given here-and-now decision on the scenarios; missing names count as zero."""
+        names = [self.relaxed.columns[j] for j in self.relaxed.first_stage]
+        x = np.array([first_stage.get(name, 0.0) for name in names])
+        outcome = evaluate_first_stage(
+            blocks(self.relaxed, series, probability), x, effort.threads
+        )
+        values, cost, made_whole = exclusive_recourse(
+            blocks(self.binary, series, probability), x, effort.threads
+        )
+        return _decision(self.binary, outcome, values, cost, made_whole, probability, Risk())
+
+
+def _decision(
+    template: Template,
+    outcome: TwoStageOutcome,
+    values: Floats,
+    cost: Floats,
+    made_whole: int,
+    probability: Floats,
+    risk: Risk,
+) -> Decision:
+    names = [template.columns[j] for j in template.first_stage]
+    return Decision(
+        first_stage=dict(zip(names, (float(v) for v in outcome.x), strict=True)),
+        values=by_component(template, values),
+        scenario_profit_eur=-cost,
+        profit_lb_eur=-risk.of_cost(cost, probability),
+        profit_ub_eur=-outcome.bound,
+        relaxed_profit_eur=-outcome.cost,
+        made_whole=made_whole,
+        outcome=outcome,
+    )
+
+
+def by_component(template: Template, values: Floats) -> dict[str, Floats]:
+    """Columns (S, n) as arrays (S, length) per one-dimensional Pyomo component.
+
+    A variable that no constraint mentions has the value that Pyomo would leave at its bounds.
+    """
+    found: dict[str, dict[int, Any]] = {}
+    for name, j in template.column_position.items():
+        component, _, index = name.partition("[")
+        if index and "," not in index:
+            found.setdefault(component, {})[int(index[:-1])] = values[:, j]
+    for name, value in template.absent.items():
+        component, _, index = name.partition("[")
+        if index and "," not in index:
+            found.setdefault(component, {})[int(index[:-1])] = np.full(len(values), value)
+    return {
+        component: np.stack([columns[i] for i in range(len(columns))], axis=1)
+        for component, columns in found.items()
+        if set(columns) == set(range(len(columns)))
+    }
+
+
+__all__ = ["Decision", "Effort", "Formulation", "Problem", "Status", "by_component"]

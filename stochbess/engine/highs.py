@@ -1,0 +1,294 @@
+"""HiGHS fed with arrays. Nothing else in the toolkit names a solver.
+
+Traps met with highspy 1.15: a method that is not built in is replaced by another without a word, so
+the method that really ran is read back from the iteration counts; a MIP that stops at a time limit
+still reports success, so the status is read from the model status alone; the task scheduler belongs
+to a thread and keeps its first number of workers, so a solve with several threads gets a thread of
+its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import highspy
+import numpy as np
+
+from stochbess.clock import monotonic_s
+from stochbess.engine.certificate import certify
+from stochbess.engine.matrix import Problem
+from stochbess.engine.outcome import Floats, SolveOutcome, Status
+from stochbess.errors import SolverError
+
+Method = Literal["choose", "simplex", "ipm", "hipo"]
+_TOLERANCE = 1e-7
+
+_STATUS = {
+    highspy.HighsModelStatus.kOptimal: Status.OPTIMAL,
+    highspy.HighsModelStatus.kModelEmpty: Status.OPTIMAL,
+    highspy.HighsModelStatus.kInfeasible: Status.INFEASIBLE,
+    highspy.HighsModelStatus.kUnbounded: Status.UNBOUNDED,
+    highspy.HighsModelStatus.kTimeLimit: Status.TIME_LIMIT_NO_SOLUTION,
+    highspy.HighsModelStatus.kInterrupt: Status.TIME_LIMIT_NO_SOLUTION,
+    highspy.HighsModelStatus.kSolutionLimit: Status.TIME_LIMIT_NO_SOLUTION,
+}
+
+
+@dataclass(frozen=True)
+class SolveOptions:
+    """How to solve: relative gap, wall-clock limit [s], threads, LP method, progress callback.
+
+    `progress` receives (elapsed seconds, best objective, bound) of a MIP, both to be minimised.
+    """
+
+    gap_frac: float = 1e-2
+    time_limit_s: float = float("inf")
+    threads: int = 1
+    method: Method = "choose"
+    seed: int = 0
+    progress: Callable[[float, float, float], None] | None = None
+
+
+def version() -> str:
+    """Version of HiGHS."""
+    return str(highspy.Highs().version())
+
+
+def load(problem: Problem, options: SolveOptions) -> Any:
+    """A HiGHS instance holding `problem`, not yet run."""
+    h = highspy.Highs()
+    h.setOptionValue("output_flag", False)
+    h.setOptionValue("threads", options.threads)
+    h.setOptionValue("random_seed", options.seed)
+    h.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
+    h.setOptionValue("dual_feasibility_tolerance", _TOLERANCE)
+    h.setOptionValue("mip_feasibility_tolerance", _TOLERANCE)
+    h.setOptionValue("mip_rel_gap", options.gap_frac)
+    h.setOptionValue("mip_abs_gap", 1e-6)
+    if np.isfinite(options.time_limit_s):
+        h.setOptionValue("time_limit", max(0.0, options.time_limit_s))
+    if options.method != "choose" and not problem.integer.any():
+        h.setOptionValue("solver", options.method)
+        h.setOptionValue("run_crossover", "off")
+    matrix = problem.matrix
+    status = h.passModel(
+        problem.n_columns,
+        problem.n_rows,
+        matrix.nnz,
+        int(highspy.MatrixFormat.kRowwise),
+        int(highspy.ObjSense.kMinimize),
+        problem.offset,
+        problem.cost,
+        problem.lower,
+        problem.upper,
+        problem.row_lower,
+        problem.row_upper,
+        matrix.indptr.astype(np.int32),
+        matrix.indices.astype(np.int32),
+        matrix.data,
+        problem.integer.astype(np.int32),
+    )
+    if status == highspy.HighsStatus.kError:
+        raise SolverError(
+            f"HiGHS refused a matrix of {problem.n_rows} rows and {problem.n_columns} columns; "
+            "look for infinite or NaN coefficients in prices and limits"
+        )
+    return h
+
+
+def run_interruptible(h: Any) -> None:
+    """Run HiGHS so that Ctrl-C stops it at its next check and reaches the caller."""
+    h.HandleUserInterrupt = True
+    worker = threading.Thread(target=h.run, daemon=True)
+    worker.start()
+    try:
+        while worker.is_alive():
+            worker.join(0.1)
+    except KeyboardInterrupt:
+        h.cancelSolve()
+        worker.join()
+        raise
+
+
+def solve_problem(problem: Problem, options: SolveOptions) -> SolveOutcome:
+    """Minimise `problem`; the outcome's values have passed the certificate.
+
+    Raises
+    ------
+    SolverError : the solution fails its certificate (row, bound, integrality or objective)
+    """
+    is_mip = bool(problem.integer.any())
+    h = load(problem, options)
+    started = monotonic_s()
+    if is_mip and options.progress is not None:
+        _subscribe(h, options.progress, started)
+    if is_mip or options.threads != 1 or problem.n_columns > 20_000:
+        run_interruptible(h)
+    else:
+        h.run()
+    return replace(_read(h, problem, options, is_mip), wall_s=monotonic_s() - started)
+
+
+def _subscribe(h: Any, report: Callable[[float, float, float], None], started: float) -> None:
+    def on_log(event: Any) -> None:
+        out = event.data_out
+        report(monotonic_s() - started, float(out.mip_primal_bound), float(out.mip_dual_bound))
+
+    h.cbMipLogging += on_log
+
+
+def _read(h: Any, problem: Problem, options: SolveOptions, is_mip: bool) -> SolveOutcome:
+    info, model_status = h.getInfo(), h.getModelStatus()
+    status = _STATUS.get(model_status, Status.NUMERICAL)
+    timed_out = status is Status.TIME_LIMIT_NO_SOLUTION
+    inf = float("inf")
+    outcome = SolveOutcome(
+        status=status,
+        objective=inf,
+        bound=-inf,
+        values=None,
+        solver="HiGHS",
+        version=version(),
+        options={"gap_frac": options.gap_frac, "threads": options.threads, "seed": options.seed},
+        iterations=int(info.simplex_iteration_count + max(0, info.ipm_iteration_count)),
+        nodes=int(info.mip_node_count) if is_mip else 0,
+        hit_time_limit=timed_out,
+        message=str(h.modelStatusToString(model_status)),
+    )
+    if options.method in ("ipm", "hipo") and not is_mip and info.ipm_iteration_count <= 0:
+        raise SolverError(
+            f"asked for the interior-point method {options.method}, but HiGHS ran another one; "
+            'hipo needs the extra package: pip install "highspy[extras]"'
+        )
+    if status is Status.INFEASIBLE:
+        return replace(outcome, message=explain_infeasibility(problem))
+    feasible = info.primal_solution_status == int(highspy.SolutionStatus.kSolutionStatusFeasible)
+    bound = float(info.mip_dual_bound) if is_mip else -inf
+    if not feasible or status is Status.UNBOUNDED:
+        return replace(outcome, bound=bound if status is not Status.UNBOUNDED else -inf)
+    solution = h.getSolution()
+    values = np.array(solution.col_value)
+    objective = float(info.objective_function_value)
+    certificate = certify(problem, values, objective)
+    if not certificate.accepted:
+        raise SolverError(
+            f"HiGHS returned a solution that its certificate rejects: {certificate}; "
+            "expected every violation below the tolerance. Rescale the inputs or report the case"
+        )
+    if not is_mip and status is Status.OPTIMAL:
+        bound = objective
+    if status is Status.OPTIMAL and is_mip and (objective - bound) > 1e-6 * max(1, abs(objective)):
+        status = Status.FEASIBLE_GAP
+    if timed_out:
+        status = Status.FEASIBLE_GAP
+    return replace(
+        outcome,
+        status=status,
+        objective=objective,
+        bound=min(bound, objective),
+        values=values,
+        row_dual=None if is_mip else np.array(solution.row_dual),
+        certificate=certificate,
+    )
+
+
+def explain_infeasibility(problem: Problem) -> str:
+    """Names of the rows and columns of an irreducible infeasible subsystem (LP relaxation)."""
+    h = load(problem.relaxed(), SolveOptions())
+    h.setOptionValue("iis_strategy", 1)
+    status, iis = h.getIis()
+    rows, columns = list(iis.row_index_), list(iis.col_index_)
+    if status == highspy.HighsStatus.kError or not rows:
+        return "no integer solution exists; the continuous relaxation is feasible"
+    row_names = [problem.rows[i] if problem.rows else f"row {i}" for i in rows]
+    bounded = [problem.columns[j] if problem.columns else f"column {j}" for j in columns]
+    text = f"these constraints exclude each other: {_short(row_names)}"
+    return text + (f"; with the bounds of {_short(bounded)}" if bounded else "")
+
+
+def _short(names: list[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+class RecourseLP:
+    """Recourse of one scenario for any first stage, kept in HiGHS and hot-started.
+
+    The right-hand side is `row bounds - coupling @ x`; the row duals give the subgradient.
+    """
+
+    def __init__(self, problem: Problem, coupling: Any) -> None:
+        self._h = load(problem.relaxed(), SolveOptions(method="simplex"))
+        self._coupled = np.flatnonzero(np.diff(coupling.indptr)).astype(np.int32)
+        self._coupling = coupling[self._coupled]
+        self._lower = problem.row_lower[self._coupled]
+        self._upper = problem.row_upper[self._coupled]
+
+    def solve(self, x: Floats) -> tuple[float, Floats]:
+        """Optimal recourse cost at first stage x, and a subgradient with respect to x."""
+        h = self._h
+        shift = self._coupling @ x
+        h.changeRowsBounds(len(shift), self._coupled, self._lower - shift, self._upper - shift)
+        h.run()
+        if h.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            h.clearSolver()
+            h.run()
+        if h.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            text = h.modelStatusToString(h.getModelStatus())
+            raise SolverError(f"recourse problem ended {text!r}; recourse is meant to be complete")
+        dual = np.array(h.getSolution().row_dual)[self._coupled]
+        return float(h.getInfo().objective_function_value), -(self._coupling.T @ dual)
+
+    def values(self) -> Floats:
+        """Recourse columns of the last solve."""
+        return np.array(self._h.getSolution().col_value)
+
+
+class MasterLP:
+    """A small LP whose rows grow by cuts and whose bounds follow a search tree."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._h = load(problem, SolveOptions(method="simplex"))
+        self.n_columns = problem.n_columns
+
+    @property
+    def n_rows(self) -> int:
+        return int(self._h.getNumRow())
+
+    def add_rows(self, lower: Floats, coefficients: Floats) -> None:
+        """Append dense rows `coefficients @ x >= lower`."""
+        count, width = coefficients.shape
+        starts = np.arange(count, dtype=np.int32) * width
+        index = np.tile(np.arange(width, dtype=np.int32), count)
+        self._h.addRows(
+            count, lower, np.full(count, np.inf), count * width, starts, index, coefficients.ravel()
+        )
+
+    def delete_rows(self, which: Any) -> None:
+        self._h.deleteRows(len(which), np.asarray(which, np.int32))
+
+    def set_bounds(self, columns: Any, lower: Floats, upper: Floats) -> None:
+        self._h.changeColsBounds(len(columns), np.asarray(columns, np.int32), lower, upper)
+
+    def solve(self) -> tuple[float, Floats, Floats] | None:
+        """(objective, column values, row values), or None when infeasible."""
+        h = self._h
+        h.run()
+        status = h.getModelStatus()
+        if status == highspy.HighsModelStatus.kInfeasible:
+            return None
+        if status != highspy.HighsModelStatus.kOptimal:
+            h.clearSolver()
+            h.run()
+            status = h.getModelStatus()
+        if status != highspy.HighsModelStatus.kOptimal:
+            raise SolverError(f"master problem ended {h.modelStatusToString(status)!r}")
+        solution = h.getSolution()
+        return (
+            float(h.getInfo().objective_function_value),
+            np.array(solution.col_value),
+            np.array(solution.row_value),
+        )

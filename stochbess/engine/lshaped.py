@@ -1,0 +1,224 @@
+"""Multi-cut L-shaped method: cost of all scenarios, the cut pool, and the in-out LP phase.
+
+Van Slyke & Wets 1969 (doi 10.1137/0117061), multi-cut form of Birge & Louveaux 1988
+(doi 10.1016/0377-2217(88)90159-2), stabilised by in-out separation (Ben-Ameur & Neto 2007,
+doi 10.1002/net.20190). The master's optimum is a valid lower bound at every iteration.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from stochbess.engine.highs import MasterLP, RecourseLP
+from stochbess.engine.matrix import Blocks, ColumnMap, Problem, single
+from stochbess.engine.risk import Risk
+from stochbess.engine.template import Bools, Floats, Ints
+from stochbess.errors import SolverError
+
+_VIOLATED = 1e-7
+
+
+class Recourse:
+    """Cost of every scenario as a function of the here-and-now columns x."""
+
+    def __init__(self, block: Blocks, threads: int) -> None:
+        t = block.template
+        self.block = block
+        self.columns = ColumnMap(t, block.n_scenarios).recourse
+        self.first = t.first_stage
+        self._first_cost = block.cost[:, self.first]
+        self._pool = ThreadPoolExecutor(max(1, threads))
+        self._problems = list(self._pool.map(self._recourse_lp, range(block.n_scenarios)))
+
+    def _recourse_lp(self, s: int) -> RecourseLP:
+        t = self.block.template
+        whole = single(self.block, s)
+        keep = np.ones(len(t.rows), bool)
+        keep[t.common_rows] = False
+        matrix = sp.csc_array(whole.matrix[np.flatnonzero(keep)])
+        recourse = replace(
+            whole,
+            cost=whole.cost[self.columns],
+            offset=0.0,
+            lower=whole.lower[self.columns],
+            upper=whole.upper[self.columns],
+            integer=whole.integer[self.columns],
+            matrix=sp.csr_array(matrix[:, self.columns]),
+            row_lower=whole.row_lower[keep],
+            row_upper=whole.row_upper[keep],
+        )
+        return RecourseLP(recourse, sp.csr_array(matrix[:, self.first]))
+
+    def evaluate(self, x: Floats) -> tuple[Floats, Floats]:
+        """Total cost of every scenario (S,) at first stage x, and its subgradients (S, n_first)."""
+        results = list(self._pool.map(lambda problem: problem.solve(x), self._problems))
+        recourse = np.array([q for q, _ in results])
+        gradient = np.array([g for _, g in results])
+        return self._first_cost @ x + self.block.offset + recourse, self._first_cost + gradient
+
+    def scenario_values(self, x: Floats) -> Floats:
+        """All template columns of all scenarios at x, shape (S, n)."""
+        self.evaluate(x)
+        values = np.empty((self.block.n_scenarios, len(self.block.template.columns)))
+        values[:, self.first] = x
+        for s, problem in enumerate(self._problems):
+            values[s, self.columns] = problem.values()
+        return values
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class CutMaster:
+    """First-stage LP with one epigraph column per scenario cost and the cuts that are active.
+
+    All cuts stay in a pool; the LP holds those that bind. Solving returns a valid lower bound on
+    the first-stage problem under the bounds set last.
+    """
+
+    def __init__(self, recourse: Recourse, risk: Risk) -> None:
+        block, t = recourse.block, recourse.block.template
+        self.risk, self.probability = risk, block.probability
+        self.n_first, self.n_scenarios = len(t.first_stage), block.n_scenarios
+        self.lower, self.upper = t.lower[t.first_stage], t.upper[t.first_stage]
+        self.integer: Bools = t.integer[t.first_stage]
+        whole = single(block, 0)
+        common = whole.matrix[t.common_rows][:, t.first_stage]
+        n_s, tail = self.n_scenarios, risk.n_columns(block.n_scenarios)
+        self._fixed_rows = len(t.common_rows) + risk.n_rows(n_s)
+        self.common, self.common_lower, self.common_upper = (
+            sp.csr_array(common),
+            whole.row_lower[t.common_rows],
+            whole.row_upper[t.common_rows],
+        )
+        risk_rows = risk.rows(n_s)
+        matrix = sp.block_array(
+            [
+                [common, sp.csr_array((len(t.common_rows), n_s + tail))],
+                [sp.csr_array((risk.n_rows(n_s), self.n_first)), risk_rows],
+            ]
+        )
+        free = np.full(n_s, np.inf)
+        tail_lower, tail_upper = risk.column_bounds(n_s)
+        self._width = n_s + tail
+        self._lp = MasterLP(
+            Problem(
+                np.concatenate((np.zeros(self.n_first), risk.costs(block.probability))),
+                0.0,
+                np.concatenate((self.lower, -free, tail_lower)),
+                np.concatenate((self.upper, free, tail_upper)),
+                np.zeros(self.n_first + self._width, bool),
+                sp.csr_array(matrix),
+                np.concatenate((self.common_lower, np.zeros(risk.n_rows(n_s)))),
+                np.concatenate((self.common_upper, np.full(risk.n_rows(n_s), np.inf))),
+            )
+        )
+        self._gradient = np.zeros((0, self.n_first))
+        self._intercept = np.zeros(0)
+        self._scenario: Ints = np.zeros(0, np.int64)
+        self._rows: list[int] = []  # pool index of every cut row in the LP
+        self._idle = np.zeros(0, np.int64)
+        self.solves = 0
+
+    @property
+    def n_cuts(self) -> int:
+        return len(self._intercept)
+
+    def add_cuts(self, x: Floats, cost: Floats, gradient: Floats) -> None:
+        """Add `theta_s >= cost_s + gradient_s . (x' - x)` for all scenarios."""
+        first = self.n_cuts
+        self._gradient = np.vstack((self._gradient, gradient))
+        self._intercept = np.concatenate((self._intercept, cost - gradient @ x))
+        self._scenario = np.concatenate((self._scenario, np.arange(self.n_scenarios)))
+        self._insert(np.arange(first, self.n_cuts))
+
+    def _insert(self, which: Ints) -> None:
+        theta = np.zeros((len(which), self._width))
+        theta[np.arange(len(which)), self._scenario[which]] = 1.0
+        self._lp.add_rows(self._intercept[which], np.hstack((-self._gradient[which], theta)))
+        self._rows.extend(int(i) for i in which)
+        self._idle = np.concatenate((self._idle, np.zeros(len(which), np.int64)))
+
+    def set_bounds(self, lower: Floats, upper: Floats) -> None:
+        self._lp.set_bounds(np.arange(self.n_first), lower, upper)
+
+    def solve(self) -> tuple[float, Floats, Floats] | None:
+        """(lower bound, x, theta), or None when the bounds admit no x."""
+        while True:
+            result = self._lp.solve()
+            self.solves += 1
+            if result is None:
+                return None
+            bound, values, rows = result
+            x = values[: self.n_first]
+            theta = values[self.n_first : self.n_first + self.n_scenarios]
+            slack = rows[self._fixed_rows :] - self._intercept[self._rows]
+            self._idle = np.where(slack > 1e-6, self._idle + 1, 0)
+            missing = self._violated(x, theta)
+            if not missing.size:
+                self._purge()
+                return bound, x, theta
+            self._insert(missing)
+
+    def _violated(self, x: Floats, theta: Floats) -> Ints:
+        """Per scenario the most violated pool cut that the LP does not hold."""
+        scale = np.maximum(1.0, np.abs(theta))
+        excess = (self._gradient @ x + self._intercept - theta[self._scenario]) / scale[
+            self._scenario
+        ]
+        excess[self._rows] = 0.0
+        worst = np.zeros(self.n_scenarios)
+        np.maximum.at(worst, self._scenario, excess)
+        hit = np.flatnonzero((excess > _VIOLATED) & (excess >= worst[self._scenario]))
+        return hit.astype(np.int64)
+
+    def _purge(self) -> None:
+        """Drop rows that have been slack for long once the LP is large; the pool keeps them."""
+        if len(self._rows) <= 12 * self.n_scenarios + 200:
+            return
+        idle = np.flatnonzero(self._idle > 10)
+        if not idle.size:
+            return
+        self._lp.delete_rows(idle + self._fixed_rows)
+        keep = np.ones(len(self._rows), bool)
+        keep[idle] = False
+        self._rows = [r for r, k in zip(self._rows, keep, strict=True) if k]
+        self._idle = self._idle[keep]
+
+
+def lp_phase(
+    recourse: Recourse, master: CutMaster, tolerance: float, most_rounds: int = 400
+) -> tuple[float, float, Floats]:
+    """Solve the continuous relaxation to `tolerance`; (lower bound, upper bound, best x).
+
+    Raises
+    ------
+    SolverError : the first stage admits no x
+    """
+    centre = np.clip(np.zeros(master.n_first), master.lower, master.upper)
+    cost, gradient = recourse.evaluate(centre)
+    master.add_cuts(centre, cost, gradient)
+    start = master.solve()
+    if start is None:
+        raise SolverError("the here-and-now constraints exclude each other")
+    centre, best, step, bound = start[1], float("inf"), 0.6, start[0]
+    for _ in range(most_rounds):
+        result = master.solve()
+        if result is None:
+            raise SolverError("the here-and-now constraints exclude each other")
+        bound, outer, theta = result
+        if np.isfinite(best) and best - bound <= tolerance * max(1.0, abs(best)):
+            break
+        trial = step * outer + (1 - step) * centre
+        cost, gradient = recourse.evaluate(trial)
+        cut_off = cost + gradient @ (outer - trial) > theta + _VIOLATED * np.maximum(1, abs(theta))
+        master.add_cuts(trial, cost, gradient)
+        value = master.risk.of_cost(cost, master.probability)
+        if value < best:
+            best, centre = value, trial
+        step = max(0.3, step * 0.9) if cut_off.any() else min(1.0, step + 0.2)
+    return bound, best, centre

@@ -1,0 +1,231 @@
+"""Solve a two-stage problem from its blocks: extensive form or decomposition, one kind of result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import scipy.sparse as sp
+
+from stochbess.clock import monotonic_s
+from stochbess.engine.branch import BranchAndBenders
+from stochbess.engine.certificate import TOLERANCE, certify
+from stochbess.engine.highs import SolveOptions, solve_problem, version
+from stochbess.engine.lshaped import Recourse
+from stochbess.engine.matrix import Blocks, ColumnMap, Problem, extensive_form, single
+from stochbess.engine.outcome import Status
+from stochbess.engine.risk import Risk
+from stochbess.engine.template import Floats
+from stochbess.errors import InfeasibleError, SolverError
+
+Engine = Literal["auto", "extensive", "decomposition"]
+Progress = Callable[[float, float, float], None]  # elapsed s, best cost, bound
+
+# Below this many scenarios one MIP or LP over all of them was never slower than the decomposition
+# on the reference problem (benchmarks/).
+_EXTENSIVE_UP_TO = 2
+
+
+@dataclass(frozen=True)
+class TwoStageOutcome:
+    """A first stage with its price: `bound <= optimal cost <= cost`, both to be minimised.
+
+    Attributes
+    ----------
+    x : here-and-now columns, in the order of `template.first_stage`
+    values : every template column in every scenario, (S, n)
+    scenario_cost : cost of every scenario (S,)
+    relaxation_bound : bound of the continuous relaxation where the engine computed one
+    violation : largest relative violation over all scenarios, recomputed from the arrays
+    """
+
+    status: Status
+    engine: str
+    cost: float
+    bound: float
+    x: Floats
+    values: Floats
+    scenario_cost: Floats
+    relaxation_bound: float
+    violation: float
+    wall_s: float
+    nodes: int
+    cuts: int
+    hit_time_limit: bool
+    solver: str
+
+    @property
+    def gap_frac(self) -> float:
+        return (self.cost - self.bound) / max(1.0, abs(self.cost))
+
+
+def solve_two_stage(
+    block: Blocks,
+    *,
+    gap_frac: float,
+    time_limit_s: float,
+    threads: int = 1,
+    engine: Engine = "auto",
+    risk: Risk = Risk(),
+    relax: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> TwoStageOutcome:
+    """Minimise the risk-adjusted cost over all scenarios of `block`.
+
+    `relax` drops integrality. `engine="auto"` takes the extensive form for very few scenarios or
+    when nothing is decided here and now, the decomposition otherwise.
+
+    Raises
+    ------
+    InfeasibleError : no here-and-now decision exists; names the constraints that conflict
+    SolverError : the time ran out without a solution, or a certificate failed
+    """
+    t = block.template
+    if engine == "auto":
+        small = block.n_scenarios <= _EXTENSIVE_UP_TO or not len(t.first_stage)
+        binary_recourse = bool(t.integer[ColumnMap(t, 1).recourse].any())
+        engine = "extensive" if small or binary_recourse else "decomposition"
+    started = monotonic_s()
+    options = SolveOptions(gap_frac, time_limit_s, threads, seed=seed, progress=progress)
+    if engine == "extensive":
+        outcome = _extensive(block, options, risk, relax)
+    else:
+        outcome = _decomposed(block, options, risk, relax)
+    return replace(outcome, wall_s=monotonic_s() - started)
+
+
+def _extensive(block: Blocks, options: SolveOptions, risk: Risk, relax: bool) -> TwoStageOutcome:
+    problem, columns = extensive_form(block)
+    position = columns.positions()
+    if not risk.neutral:
+        problem = _with_risk(problem, block, position, risk)
+    if relax:
+        problem = problem.relaxed()
+    outcome = solve_problem(problem, options)
+    if outcome.status is Status.INFEASIBLE:
+        named = replace(single(block, 0), columns=block.template.columns, rows=block.template.rows)
+        detail = solve_problem(named.relaxed() if relax else named, replace(options, progress=None))
+        message = detail.message if detail.status is Status.INFEASIBLE else outcome.message
+        raise InfeasibleError(f"the problem is infeasible: {message}")
+    if outcome.values is None:
+        raise SolverError(
+            f"no solution: {outcome.status.value} ({outcome.message}); "
+            "allow more time (--time-limit) or fewer scenarios (--n-scenarios)"
+        )
+    values = outcome.values[position]
+    result = _finish(block, "extensive", values, outcome.objective, outcome.bound, risk, relax)
+    return replace(
+        result,
+        status=outcome.status,
+        nodes=outcome.nodes,
+        hit_time_limit=outcome.hit_time_limit,
+    )
+
+
+def _with_risk(problem: Problem, block: Blocks, position: Floats, risk: Risk) -> Problem:
+    """Replace the expected cost by the mean-CVaR of the scenario costs (docs/math.md (22))."""
+    n_s, n = block.n_scenarios, problem.n_columns
+    tail = risk.n_columns(n_s)
+    # theta_s - cost_s . (x, y_s) = offset_s
+    rows = np.repeat(np.arange(n_s), block.cost.shape[1])
+    costs = sp.csr_array((block.cost.ravel(), (rows, position.ravel())), shape=(n_s, n))
+    matrix = sp.block_array(
+        [
+            [problem.matrix, sp.csr_array((problem.n_rows, n_s + tail))],
+            [-costs, sp.hstack([sp.eye_array(n_s), sp.csr_array((n_s, tail))])],
+            [sp.csr_array((risk.n_rows(n_s), n)), risk.rows(n_s)],
+        ]
+    )
+    tail_lower, tail_upper = risk.column_bounds(n_s)
+    free, zeros = np.full(n_s, np.inf), np.zeros(risk.n_rows(n_s))
+    return Problem(
+        np.concatenate((np.zeros(n), risk.costs(block.probability))),
+        0.0,
+        np.concatenate((problem.lower, -free, tail_lower)),
+        np.concatenate((problem.upper, free, tail_upper)),
+        np.concatenate((problem.integer, np.zeros(n_s + tail, bool))),
+        sp.csr_array(matrix),
+        np.concatenate((problem.row_lower, block.offset, zeros)),
+        np.concatenate((problem.row_upper, block.offset, np.full(len(zeros), np.inf))),
+    )
+
+
+def _decomposed(block: Blocks, options: SolveOptions, risk: Risk, relax: bool) -> TwoStageOutcome:
+    recourse = Recourse(block, options.threads)
+    try:
+        progress = options.progress
+        tree = BranchAndBenders(
+            recourse,
+            risk,
+            options.gap_frac,
+            options.time_limit_s,
+            None if progress is None else lambda at, cost, bound, _: progress(at, cost, bound),
+            relax=relax,
+        ).run()
+        values = recourse.scenario_values(tree.x)
+    finally:
+        recourse.close()
+    result = _finish(block, "decomposition", values, tree.cost, tree.bound, risk, relax)
+    return replace(
+        result,
+        relaxation_bound=tree.relaxation_bound,
+        nodes=tree.nodes,
+        cuts=tree.cuts,
+        hit_time_limit=tree.hit_time_limit,
+    )
+
+
+def evaluate_first_stage(block: Blocks, x: Floats, threads: int = 1) -> TwoStageOutcome:
+    """Optimal continuous recourse of every scenario for the given here-and-now columns."""
+    started = monotonic_s()
+    recourse = Recourse(block, threads)
+    try:
+        cost, _ = recourse.evaluate(x)
+        values = recourse.scenario_values(x)
+    finally:
+        recourse.close()
+    total = float(block.probability @ cost)
+    result = _finish(block, "fixed first stage", values, total, total, Risk())
+    return replace(result, wall_s=monotonic_s() - started)
+
+
+def _finish(
+    block: Blocks,
+    engine: str,
+    values: Floats,
+    cost: float,
+    bound: float,
+    risk: Risk,
+    relax: bool = False,
+) -> TwoStageOutcome:
+    """Certify every scenario and the risk-adjusted total, recomputed from the arrays."""
+    t = block.template
+    scenario_cost = np.einsum("sn,sn->s", block.cost, values) + block.offset
+    recomputed = risk.of_cost(scenario_cost, block.probability)
+    worst = abs(recomputed - cost) / max(1.0, abs(cost))
+    for s in range(block.n_scenarios):
+        problem = single(block, s)
+        if relax or engine == "fixed first stage":
+            problem = problem.relaxed()
+        certificate = certify(problem, values[s], float(scenario_cost[s]))
+        worst = max(
+            worst,
+            certificate.row_violation,
+            certificate.bound_violation,
+            certificate.integrality_violation,
+        )
+    if not worst <= TOLERANCE:
+        raise SolverError(
+            f"the {engine} solution fails its certificate: largest relative violation {worst:.2e}, "
+            f"expected at most {TOLERANCE:.0e}"
+        )
+    x = values[0, t.first_stage]
+    gap = (cost - bound) / max(1.0, abs(cost))
+    status = Status.OPTIMAL if gap <= TOLERANCE else Status.FEASIBLE_GAP
+    return TwoStageOutcome(
+        status, engine, recomputed, min(bound, recomputed), x, values, scenario_cost,
+        -np.inf, worst, 0.0, 0, 0, False, f"HiGHS {version()}",
+    )  # fmt: skip
