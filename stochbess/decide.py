@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,7 @@ class Decision:
     Attributes
     ----------
     first_stage : variable name such as ``"fcr_lots[0]"`` -> value
-    values : all variables by name of component, arrays (S, length); 1-d components only
+    values : all variables by name of component, arrays (S, length) or (S, length, length)
     scenario_profit_eur : (S,) profit without simultaneous charge and discharge
     profit_lb_eur, profit_ub_eur : risk-adjusted profit, proven lower and upper bound
     relaxed_profit_eur : profit if simultaneous flows were allowed
@@ -183,24 +183,26 @@ def _decision(
 
 
 def by_component(template: Template, values: Floats) -> dict[str, Floats]:
-    """Columns (S, n) as arrays (S, length) per one-dimensional Pyomo component.
+    """Columns (S, n) as arrays (S, ...) per Pyomo component with one or two integer indices.
 
-    A variable that no constraint mentions has the value that Pyomo would leave at its bounds.
+    A variable that no constraint mentions has the value that is nearest to zero in its bounds.
     """
-    found: dict[str, dict[int, Any]] = {}
-    for name, j in template.column_position.items():
+    found: dict[str, dict[tuple[int, ...], Floats]] = {}
+    columns = {name: values[:, j] for name, j in template.column_position.items()}
+    columns |= {n: np.full(len(values), value) for n, value in template.absent.items()}
+    for name, column in columns.items():
         component, _, index = name.partition("[")
-        if index and "," not in index:
-            found.setdefault(component, {})[int(index[:-1])] = values[:, j]
-    for name, value in template.absent.items():
-        component, _, index = name.partition("[")
-        if index and "," not in index:
-            found.setdefault(component, {})[int(index[:-1])] = np.full(len(values), value)
-    return {
-        component: np.stack([columns[i] for i in range(len(columns))], axis=1)
-        for component, columns in found.items()
-        if set(columns) == set(range(len(columns)))
-    }
+        if index:
+            key = tuple(int(i) for i in index[:-1].split(","))
+            found.setdefault(component, {})[key] = column
+    out: dict[str, Floats] = {}
+    for component, by_index in found.items():
+        shape = tuple(1 + max(key[d] for key in by_index) for d in range(len(min(by_index))))
+        array = np.zeros((len(values), *shape))
+        for key, column in by_index.items():
+            array[(slice(None), *key)] = column
+        out[component] = array
+    return out
 
 
 __all__ = ["Decision", "Effort", "Formulation", "Problem", "Status", "by_component"]

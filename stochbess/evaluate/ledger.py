@@ -1,0 +1,207 @@
+"""From the arrays of a decision to schedules, settled cash, aging and cycles of every scenario.
+
+Reads values only, so that it can disagree with the model that produced them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from stochbess.battery.cycle_curve import SegmentCurve
+from stochbess.battery.rainflow import discharge_cycle_cost
+from stochbess.market.settlement import (
+    Prices,
+    Schedule,
+    Settlement,
+    SettlementTerms,
+    cash_frame,
+    settle,
+)
+
+Floats = npt.NDArray[np.float64]
+_PRICES = (
+    "day_ahead_eur_mwh",
+    "intraday_eur_mwh",
+    "fcr_eur_mw",
+    "afrr_up_eur_mw_h",
+    "afrr_down_eur_mw_h",
+    "activation_up_eur_mwh",
+    "activation_down_eur_mwh",
+    "activation_up_frac",
+    "activation_down_frac",
+    "fcr_activation_frac",
+    "imbalance_long_eur_mwh",
+    "imbalance_short_eur_mwh",
+)
+
+
+@dataclass(frozen=True)
+class Books:
+    """What the ledger needs to know besides the arrays.
+
+    Attributes
+    ----------
+    committed : product (fcr, afrr_up, afrr_down, day_ahead) -> MW sold earlier
+    lot_mw : product -> MW per lot
+    terminal_eur : values of stored energy at the end, a concave function given by `stored_eur`
+    curve : price of a cycle by depth and the open turning points carried in, or None
+    """
+
+    terms: SettlementTerms
+    half_spread_eur_mwh: float
+    committed: Mapping[str, Floats]
+    lot_mw: Mapping[str, float]
+    terminal_edges_mwh: Floats
+    terminal_marginal_eur_mwh: Floats
+    energy_full_mwh: float
+    nameplate_mwh: float
+    throughput_eur_mwh: float
+    curve: SegmentCurve | None
+    turning_points_frac: Sequence[float]
+    floor_frac: float
+
+    def stored_eur(self, energy_mwh: Floats) -> Floats:
+        """Value of stored energy; zero where no value function is in use."""
+        if not self.terminal_marginal_eur_mwh.size:
+            return np.zeros_like(energy_mwh)
+        width = np.diff(self.terminal_edges_mwh)
+        filled = np.clip(energy_mwh[:, None] - self.terminal_edges_mwh[:-1], 0.0, width)
+        return np.asarray(filled @ self.terminal_marginal_eur_mwh)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Cash by line and scenario, and the battery's books.
+
+    Attributes
+    ----------
+    cash : lines x scenarios and ``expected`` [EUR]; ends with aging, stored energy value and tax
+    scenarios : one row per scenario: probability, profit_eur, cycles, aging_eur, ...
+    settlements : scenario name -> settlement
+    """
+
+    cash: pd.DataFrame
+    scenarios: pd.DataFrame
+    settlements: dict[str, Settlement]
+
+
+def schedule_of(values: Mapping[str, Floats], s: int, books: Books, series: Prices) -> Schedule:
+    """Scenario s of the decision's arrays as a schedule."""
+    terms = books.terms
+    none = np.zeros(0)
+
+    def take(name: str) -> Floats:
+        return values[name][s] if name in values else none
+
+    def capacity(product: str) -> Floats:
+        name = f"{product}_lots"
+        return values[name][s] * books.lot_mw[product] if name in values else none
+
+    undelivered = {}
+    for side in ("up", "down"):
+        name = f"delivered_{side}_mw"
+        if name in values:
+            sold = capacity(f"afrr_{side}") + books.committed[f"afrr_{side}"]
+            called = getattr(series, f"activation_{side}_frac") * sold[terms.block_of_step]
+            undelivered[side] = called - values[name][s]
+    return Schedule(
+        fcr_mw=capacity("fcr"),
+        afrr_up_mw=capacity("afrr_up"),
+        afrr_down_mw=capacity("afrr_down"),
+        committed_fcr_mw=books.committed["fcr"],
+        committed_afrr_up_mw=books.committed["afrr_up"],
+        committed_afrr_down_mw=books.committed["afrr_down"],
+        day_ahead_mw=take("day_ahead_mw"),
+        committed_day_ahead_mw=books.committed["day_ahead"],
+        buy_mw=take("buy_mw"),
+        sell_mw=take("sell_mw"),
+        charge_mw=values["charge_mw"][s],
+        discharge_mw=values["discharge_mw"][s],
+        energy_mwh=values["energy_mwh"][s],
+        undelivered_up_mw=undelivered.get("up", none),
+        undelivered_down_mw=undelivered.get("down", none),
+    )
+
+
+def prices_of(series: Mapping[str, Floats], s: int, half_spread_eur_mwh: float) -> Prices:
+    """Scenario s of the scenario data as prices and calls."""
+    held = {name: series[name][s] for name in _PRICES if name in series}
+    return Prices(half_spread_eur_mwh=half_spread_eur_mwh, **held)
+
+
+def keep_ledger(
+    names: Sequence[str],
+    probability: Floats,
+    values: Mapping[str, Floats],
+    series: Mapping[str, Floats],
+    books: Books,
+) -> Ledger:
+    """Settle every scenario and book aging, the value of stored energy and tax beside the cash.
+
+    Aging is recounted by rainflow from the stored energy; `aging_segments_eur` beside it is what
+    the segments of the model say (they also see charge and discharge inside one step).
+    """
+    settlements: dict[str, Settlement] = {}
+    rows = []
+    stored = books.stored_eur(values["energy_mwh"][:, -1]) - books.stored_eur(
+        values["energy_mwh"][:, 0]
+    )
+    for s, name in enumerate(names):
+        prices = prices_of(series, s, books.half_spread_eur_mwh)
+        schedule = schedule_of(values, s, books, prices)
+        settlement = settle(schedule, prices, books.terms)
+        settlements[name] = settlement
+        drawn = books.terms.dt_h * schedule.discharge_mw / books.terms.discharge_efficiency_frac
+        withdrawn = values["withdrawn_mwh"][s] if "withdrawn_mwh" in values else None
+        segments, rainflow = _aging_eur(books, schedule, float(drawn.sum()), withdrawn)
+        before_tax = settlement.total_cash_eur - segments + float(stored[s])
+        tax = books.terms.tariff.profit_tax_frac * before_tax
+        rows.append(
+            {
+                "scenario": name,
+                "probability": float(probability[s]),
+                "profit_eur": before_tax - tax,
+                "cash_eur": settlement.total_cash_eur,
+                "aging_eur": segments,
+                "aging_rainflow_eur": rainflow,
+                "stored_value_eur": float(stored[s]),
+                "profit_tax_eur": tax,
+                "full_cycles": float(drawn.sum()) / books.nameplate_mwh,
+                "energy_end_mwh": float(schedule.energy_mwh[-1]),
+                "imbalance_mwh": books.terms.dt_h * float(np.abs(settlement.imbalance_mw).sum()),
+                "undelivered_mwh": books.terms.dt_h
+                * float(np.sum(schedule.undelivered_up_mw) + np.sum(schedule.undelivered_down_mw)),
+                "reserve_shortfall_mwh_h": settlement.reserve_shortfall_mwh_h,
+                "loop_energy_mwh": settlement.loop_energy_mwh,
+                "worst_violation": max(settlement.violations.values()),
+            }
+        )
+    scenarios = pd.DataFrame(rows)
+    cash = cash_frame(settlements, probability)
+    extra = {
+        "aging": -scenarios["aging_eur"],
+        "stored_energy_value": scenarios["stored_value_eur"],
+        "profit_tax": -scenarios["profit_tax_eur"],
+    }
+    for line, amounts in extra.items():
+        cash.loc[line] = [*amounts, float(amounts @ probability)]
+    cash.loc["profit"] = cash.sum()
+    return Ledger(cash, scenarios, settlements)
+
+
+def _aging_eur(
+    books: Books, schedule: Schedule, drawn_mwh: float, withdrawn: Floats | None
+) -> tuple[float, float]:
+    """Aging by the model's own measure, and recounted by rainflow from the stored energy."""
+    if books.curve is None or withdrawn is None:
+        cost = books.throughput_eur_mwh * drawn_mwh
+        return cost, cost
+    soc = schedule.energy_mwh / books.energy_full_mwh - books.floor_frac
+    prefix = tuple(books.turning_points_frac) or (0.0,)
+    segments = float(withdrawn.sum(axis=1) @ books.curve.cost_eur_mwh)
+    return segments, discharge_cycle_cost(soc, prefix, books.curve)

@@ -1,0 +1,356 @@
+"""The main job: assemble, decide, value, settle, store. The one place that wires the stages."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+
+from stochbess.assemble import Case, build_case, open_market
+from stochbess.clock import cpu_s, monotonic_s, now_utc
+from stochbess.config import Config, load_config
+from stochbess.decide import Decision, Effort, Formulation, Problem
+from stochbess.engine.highs import version as solver_version
+from stochbess.engine.risk import Risk
+from stochbess.errors import ConfigError, SolverError
+from stochbess.evaluate.ledger import Books, Ledger, keep_ledger
+from stochbess.evaluate.worth import Worth
+from stochbess.market.data import MarketData
+from stochbess.reports.facts import Fact, as_records, from_records
+from stochbess.run_record import RunRecord, canonical_json, code_sha256, run_id
+from stochbess.store import Store
+from stochbess.tables import bid_table, run_facts, schedule_table, soc_table, worth_table
+from stochbess.valuation import value_decision, virtual_profit
+
+Progress = Callable[[str, str], None]  # stage, detail
+# Cash in the model and settlement of the schedule must agree to this, relative to the gross cash.
+CASH_TOLERANCE = 1e-6
+# Part of the requested gap that the relaxation may use; the rest is for excluding loop flows.
+_GAP_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stored or storable run: its record, its tables, its facts.
+
+    `frames` holds bids, schedule, soc, cash, scenarios, worth (two-stage only) and scenario_set.
+    """
+
+    record: RunRecord
+    frames: dict[str, pd.DataFrame]
+
+    @property
+    def run_id(self) -> str:
+        return self.record.run_id
+
+    @cached_property
+    def facts(self) -> tuple[Fact, ...]:
+        return from_records(json.loads(self.record.facts_json)["facts"])
+
+    @cached_property
+    def assumptions(self) -> tuple[str, ...]:
+        return tuple(json.loads(self.record.facts_json)["assumptions"])
+
+    def fact(self, name: str) -> Fact:
+        """The fact called `name`; KeyError if the run has none."""
+        for fact in self.facts:
+            if fact.name == name:
+                return fact
+        raise KeyError(f"run {self.run_id} has no fact {name!r}")
+
+    @property
+    def bids(self) -> pd.DataFrame:
+        return self.frames["bids"]
+
+    @property
+    def schedule(self) -> pd.DataFrame:
+        return self.frames["schedule"]
+
+    @property
+    def cash_flows(self) -> pd.DataFrame:
+        return self.frames["cash"]
+
+
+def solve(
+    config: Config | Path | str | None = None,
+    formulation: Formulation = "two-stage",
+    *,
+    overrides: Sequence[str] = (),
+    market: MarketData | None = None,
+    worth: bool = True,
+    store: bool = True,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Solve one decision, value it, and store the run.
+
+    Parameters
+    ----------
+    config : a `Config`, the path of a configuration file, or None for the default
+    formulation : "two-stage" or "deterministic" (of the mean scenario, or the realised one)
+    overrides : like ``["battery.power_mw=1"]``; only with a path or None
+    market : market data already read; by default they are read as configured
+    worth : also compute WS, EV, EEV, EVPI, VSS and the opponents (two-stage only)
+    store : keep the run in `report.store_dir`; a run that is stored already is read back
+    force : compute again even if the run is stored
+    progress : called with (stage, detail) as the work goes on
+
+    Raises
+    ------
+    StochbessError : see stochbess.errors; the store holds whole runs only, whatever happens
+    """
+    if formulation not in get_args(Formulation):
+        raise ConfigError(
+            f"formulation {formulation!r} is unknown; expected one of "
+            f"{', '.join(get_args(Formulation))}"
+        )
+    if not isinstance(config, Config):
+        config = load_config(None if config is None else Path(config), overrides)
+    tell: Progress = progress or (lambda stage, detail: None)
+    tell("data", "reading market data")
+    market = open_market(config) if market is None else market
+    tell("scenarios", "building scenarios and model data")
+    case = build_case(config, market)
+    record = _record(config, formulation, case, worth)
+    if not store:
+        return _compute(case, formulation, record, worth, tell)
+    with Store(config.report.store_dir) as kept:
+        known = _stored(kept, record.run_id)
+        if known is not None and not force:
+            tell("store", "this run is stored already; reading it back")
+            return Run(known, kept.frames(record.run_id))
+        with kept.running(record) if known is None else nullcontext():
+            run = _compute(case, formulation, record, worth, tell)
+            kept.save(run.record, run.frames, overwrite=force)
+    return run
+
+
+def _stored(store: Store, wanted: str) -> RunRecord | None:
+    for record in store.list():
+        if record.run_id == wanted and record.status == "done":
+            return record
+    return None
+
+
+def _record(config: Config, formulation: str, case: Case, worth: bool) -> RunRecord:
+    identity = config.model_copy(
+        update={"report": config.report.model_copy(update={"store_dir": Path("runs")})}
+    )
+    engine = config.solver.engine if formulation == "two-stage" else "extensive"
+    parts = {
+        "config": identity.sha256,
+        "market": case.market.sha256,
+        "scenarios": case.scenarios.sha256,
+        "seed": str(config.seed),
+        "formulation": formulation,
+        "worth": str(worth),
+        "engine": engine,
+        "solver": solver_version(),
+        "code": code_sha256(),
+    }
+    return RunRecord(
+        run_id=run_id(parts),
+        created_utc=now_utc(),
+        status="running",
+        formulation=formulation,
+        zone=case.market.zone,
+        day=case.horizon.first_day,
+        synthetic=case.market.synthetic,
+        config_json=config.canonical_json(),
+        config_sha256=config.sha256,
+        data_sha256=case.market.sha256,
+        code_sha256=code_sha256(),
+        seed=config.seed,
+        engine=engine,
+        facts_json=canonical_json({"facts": [], "assumptions": []}),
+        volatile_json=canonical_json({}),
+        reproducible=True,
+    )
+
+
+def effort_of(config: Config, share: float = _GAP_SHARE) -> Effort:
+    """The configured solving effort, with `share` of the gap."""
+    solver = config.solver
+    return Effort(solver.gap_frac * share, solver.time_limit_s, solver.threads, config.seed % 2**31)
+
+
+def _compute(
+    case: Case, formulation: Formulation, record: RunRecord, worth: bool, tell: Progress
+) -> Run:
+    started, cpu_started = monotonic_s(), cpu_s()
+    config = case.config
+    problem = Problem(case.data, formulation)
+    if formulation == "deterministic":
+        series = {k: case.probability @ v for k, v in case.series.items()}
+        series = {k: v[None, :] for k, v in series.items()}
+        names, probability = (_mean_name(case),), np.ones(1)
+    else:
+        series, names, probability = case.series, case.scenarios.names, case.probability
+    tell("solve", f"{formulation}, {len(probability)} scenario(s)")
+    decision = problem.decide(
+        series,
+        probability,
+        effort_of(config),
+        engine=config.solver.engine if formulation == "two-stage" else "extensive",
+        risk=Risk(config.risk.cvar_weight, config.risk.cvar_level),
+        progress=lambda at, cost, bound: tell("solve", _gap_line(at, cost, bound)),
+    )
+    ledger = keep_ledger(names, probability, decision.values, series, books_of(case))
+    check_cash(ledger, decision)
+    worths: Worth | None = None
+    virtual: float | None = None
+    if worth and formulation == "two-stage":
+        worths = value_decision(case, problem, decision, effort_of(config, 0.5), tell)
+    if worth:
+        tell("worth", "profit that needs no battery")
+        virtual = virtual_profit(case, series, probability, effort_of(config), formulation)
+    facts = run_facts(case, record, decision, ledger, worths, virtual, probability)
+    frames = {
+        "bids": bid_table(case, decision),
+        "schedule": schedule_table(case, decision, names),
+        "soc": soc_table(case, decision, probability),
+        "cash": ledger.cash.reset_index(),
+        "scenarios": ledger.scenarios,
+    }
+    if worths is not None:
+        frames["worth"] = worth_table(worths)
+    outcome = decision.outcome
+    volatile = {
+        "wall_s": round(monotonic_s() - started, 3),
+        "cpu_s": round(cpu_s() - cpu_started, 3),
+        "solve_wall_s": round(outcome.wall_s, 3),
+        "host": platform.platform(),
+        "python": platform.python_version(),
+    }
+    done = replace(
+        record,
+        status="done",
+        facts_json=canonical_json(
+            {"facts": as_records(facts), "assumptions": list(case.assumptions)}
+        ),
+        volatile_json=canonical_json(volatile),
+        reproducible=not outcome.hit_time_limit,
+    )
+    return Run(done, frames)
+
+
+def _mean_name(case: Case) -> str:
+    return case.scenarios.names[0] if len(case.scenarios) == 1 else "mean"
+
+
+def _gap_line(at: float, cost: float, bound: float) -> str:
+    if not (np.isfinite(cost) and np.isfinite(bound)):
+        return f"{at:6.1f} s  no incumbent yet"
+    gap = (cost - bound) / max(1.0, abs(cost))
+    return f"{at:6.1f} s  incumbent {-cost:10.2f} EUR  bound {-bound:10.2f} EUR  gap {gap:7.3%}"
+
+
+def books_of(case: Case) -> Books:
+    """What the ledger has to know of a case."""
+    data, config = case.data, case.config
+    marginal = data.terminal.marginal_eur_mwh
+    asset, reserves = data.asset, data.reserves
+    usable = config.battery.energy_mwh * config.battery.state.soh_frac
+    floor = config.battery.soc_min_frac
+    return Books(
+        terms=case.terms,
+        half_spread_eur_mwh=data.energy.half_spread_eur_mwh,
+        committed={
+            "fcr": reserves.committed_fcr_mw,
+            "afrr_up": reserves.committed_afrr_up_mw,
+            "afrr_down": reserves.committed_afrr_down_mw,
+            "day_ahead": data.energy.committed_day_ahead_mw,
+        },
+        lot_mw={
+            "fcr": reserves.fcr_lot_mw,
+            "afrr_up": reserves.afrr_lot_mw,
+            "afrr_down": reserves.afrr_lot_mw,
+        },
+        terminal_edges_mwh=np.linspace(
+            asset.energy_min_mwh, asset.energy_max_mwh, marginal.size + 1
+        ),
+        terminal_marginal_eur_mwh=marginal,
+        energy_full_mwh=usable,
+        nameplate_mwh=config.battery.energy_mwh,
+        throughput_eur_mwh=(
+            data.aging.throughput_eur_mwh if data.aging.model == "throughput" else 0.0
+        ),
+        curve=case.curve,
+        turning_points_frac=tuple(p - floor for p in config.battery.state.open_turning_points_frac),
+        floor_frac=floor,
+    )
+
+
+def check_cash(ledger: Ledger, decision: Decision) -> None:
+    """The settlement of every schedule must equal the model's profit of the scenario.
+
+    Raises
+    ------
+    SolverError : they differ by more than 1e-6 of the gross cash of the scenario
+    """
+    settled = ledger.scenarios["profit_eur"].to_numpy()
+    gross = ledger.cash.drop(index="profit").abs().sum()[ledger.scenarios["scenario"]].to_numpy()
+    difference = np.abs(settled - decision.scenario_profit_eur)
+    worst = int(np.argmax(difference / np.maximum(1.0, gross)))
+    if difference[worst] > CASH_TOLERANCE * max(1.0, float(gross[worst])):
+        name = ledger.scenarios["scenario"].iloc[worst]
+        raise SolverError(
+            f"settlement and model disagree in scenario {name}: settled {settled[worst]:.6f} EUR, "
+            f"model {decision.scenario_profit_eur[worst]:.6f} EUR. Expected agreement to "
+            f"{CASH_TOLERANCE:g} of the gross cash; this is a defect, please report the run."
+        )
+
+
+def compare(
+    config: Config | Path | str | None = None,
+    formulations: Sequence[Formulation] = ("deterministic", "two-stage"),
+    *,
+    overrides: Sequence[str] = (),
+    store: bool = True,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Solve several formulations on the same data; one row of the same facts for each.
+
+    A deterministic decision is also priced on the scenarios of the stochastic one: the column
+    `expected_profit_eur` compares like with like.
+    """
+    if not isinstance(config, Config):
+        config = load_config(None if config is None else Path(config), overrides)
+    market = open_market(config)
+    tell: Progress = progress or (lambda stage, detail: None)
+    rows = []
+    for formulation in formulations:
+        run = solve(
+            config, formulation, market=market, worth=False, store=store, progress=progress
+        )
+        tell("compare", f"pricing the {formulation} decision on all scenarios")
+        case = build_case(config, market)
+        first_stage = dict(
+            zip(run.frames["bids"]["variable"], run.frames["bids"]["quantity"], strict=True)
+        )
+        priced = Problem(case.data, "two-stage").evaluate(
+            case.series, case.probability, first_stage, effort_of(config)
+        )
+        rows.append(
+            {
+                "formulation": formulation,
+                "run_id": run.run_id,
+                "own_profit_eur": run.fact("profit").value,
+                "gap_frac": run.fact("gap").value,
+                "expected_profit_eur": priced.profit_lb_eur,
+                "worst_scenario_eur": float(priced.scenario_profit_eur.min()),
+                "cvar_eur": -Risk(1.0, config.risk.cvar_level).of_cost(
+                    -priced.scenario_profit_eur, case.probability
+                ),
+                "wall_s": json.loads(run.record.volatile_json).get("wall_s"),
+            }
+        )
+    return pd.DataFrame(rows)

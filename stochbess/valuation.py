@@ -1,0 +1,130 @@
+"""The solves behind the worth of a decision: wait-and-see, expected value, and opponents.
+
+All decision rules are priced on the same scenarios, with the same recourse, terminal value and
+information. The expected-value decision can be degenerate: EEV is that of the decision the solver
+returned for the mean scenario.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from stochbess.assemble import Case, without_battery
+from stochbess.decide import Decision, Effort, Formulation, Problem
+from stochbess.evaluate.worth import Interval, Worth
+from stochbess.models.data import ModelData
+
+Floats = npt.NDArray[np.float64]
+Tell = Callable[[str, str], None]
+# Shares of the power that the derated opponent may sell as reserve; the best one counts.
+DERATINGS = (0.0, 0.25, 0.5, 0.75)
+
+
+def value_decision(
+    case: Case, problem: Problem, decision: Decision, effort: Effort, tell: Tell
+) -> Worth:
+    """WS, RP, EEV and opponents of a two-stage decision, as intervals of proven bounds."""
+    mean = {name: (case.probability @ values)[None, :] for name, values in case.series.items()}
+    tell("worth", "wait-and-see, every scenario on its own")
+    ws = _wait_and_see(case, problem, effort, tell)
+    tell("worth", "expected-value decision")
+    expected_value = _priced_rule(case, problem, problem, mean, effort)
+    opponents: dict[str, Interval] = {}
+    if case.data.reserves.any:
+        tell("worth", "opponents: derated and full-activation reserves")
+        opponents["reserve-derated deterministic"] = _derated(case, problem, mean, effort)
+        opponents["full-activation deterministic"] = _priced_rule(
+            case, problem, Problem(_full_activation(case.data), "two-stage"), mean, effort
+        )
+    rp = Interval(
+        float(case.probability @ decision.scenario_profit_eur),
+        # The bound is on the risk-adjusted profit; with a risk weight it bounds nothing else.
+        decision.profit_ub_eur if not case.config.risk.cvar_weight else float("inf"),
+    )
+    return Worth(ws, rp, expected_value, opponents)
+
+
+def _wait_and_see(case: Case, problem: Problem, effort: Effort, tell: Tell) -> Interval:
+    """Expectation of the scenarios' own optima."""
+    alone = replace(effort, threads=1)
+    n = len(case.probability)
+    one = np.ones(1)
+    problem.relaxed, problem.binary  # noqa: B018  compiled once, before the threads share them
+
+    def best(s: int) -> Interval:
+        series = {name: values[s : s + 1] for name, values in case.series.items()}
+        found = problem.decide(series, one, alone, engine="extensive")
+        return Interval(found.profit_lb_eur, found.profit_ub_eur)
+
+    intervals: list[Interval] = []
+    with ThreadPoolExecutor(effort.threads) as pool:
+        try:
+            for interval in pool.map(best, range(n)):
+                intervals.append(interval)
+                tell("worth", f"wait-and-see {len(intervals)} of {n}")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return Interval(
+        float(case.probability @ [i.low for i in intervals]),
+        float(case.probability @ [i.high for i in intervals]),
+    )
+
+
+def _priced_rule(
+    case: Case, problem: Problem, rule: Problem, forecast: Mapping[str, Floats], effort: Effort
+) -> Interval:
+    """Decide by `rule` on one forecast; price the decision on the scenarios of the case."""
+    decided = rule.decide(forecast, np.ones(1), effort, engine="extensive")
+    priced = problem.evaluate(case.series, case.probability, decided.first_stage, effort)
+    return Interval(priced.profit_lb_eur, priced.relaxed_profit_eur)
+
+
+def _derated(
+    case: Case, problem: Problem, mean: Mapping[str, Floats], effort: Effort
+) -> Interval:
+    """The mean scenario with a cap on reserve, tuned on the same scenarios: a strong opponent."""
+    power = case.config.battery.power_mw
+    tried: dict[tuple[int, int], Interval] = {}
+    for share in DERATINGS:
+        reserves = case.data.reserves
+        lots = (
+            int(share * power // reserves.fcr_lot_mw),
+            int(share * power // reserves.afrr_lot_mw),
+        )
+        if lots in tried:
+            continue
+        capped = replace(
+            reserves,
+            fcr_max_mw=min(reserves.fcr_max_mw, lots[0] * reserves.fcr_lot_mw),
+            afrr_max_mw=min(reserves.afrr_max_mw, lots[1] * reserves.afrr_lot_mw),
+        )
+        rule = Problem(replace(case.data, reserves=capped), "two-stage")
+        tried[lots] = _priced_rule(case, problem, rule, mean, effort)
+    return max(tried.values(), key=lambda interval: interval.low)
+
+
+def _full_activation(data: ModelData) -> ModelData:
+    """Hold energy for a whole block of full activation instead of the rule's duration."""
+    longest = float(data.grid.block_hours.max())
+    return replace(data, reserves=replace(data.reserves, afrr_energy_h=longest))
+
+
+def virtual_profit(
+    case: Case,
+    series: Mapping[str, Floats],
+    probability: Floats,
+    effort: Effort,
+    formulation: Formulation,
+) -> float:
+    """Expected profit of the same model without a battery and without reserves [EUR]."""
+    bare = without_battery(case)
+    found = Problem(bare.data, formulation).decide(
+        series, probability, replace(effort, gap_frac=1e-6), engine="extensive"
+    )
+    return float(probability @ found.scenario_profit_eur)
