@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import pyomo.environ as pyo
-
 from stochbess.models.data import ModelData
 
 
@@ -28,9 +27,7 @@ def add_aging(m: Any, data: ModelData) -> None:
         cost = aging.throughput_eur_mwh * sum(drawn_mwh(t) for t in steps)
     elif aging.model == "segments":
         segments = range(aging.cost_eur_mwh.size)
-        m.segment_mwh = pyo.Var(
-            segments, range(data.grid.n_steps + 1), bounds=(0, aging.width_mwh)
-        )
+        m.segment_mwh = pyo.Var(segments, range(data.grid.n_steps + 1), bounds=(0, aging.width_mwh))
         m.withdrawn_mwh = pyo.Var(segments, steps, domain=pyo.NonNegativeReals)
         lost = asset.self_discharge_per_h * dt
 

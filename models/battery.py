@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyomo.environ as pyo
-
 from stochbess.models.data import ModelData
 
 
@@ -35,11 +35,14 @@ def add_battery(m: Any, data: ModelData) -> None:
 
     if data.aging.max_withdrawn_mwh_per_day is not None:
         limit = data.aging.max_withdrawn_mwh_per_day
-        days = range(int(grid.day_of_step[-1]) + 1)
+        n_days = int(grid.day_of_step[-1]) + 1
+        steps_of_day = np.split(
+            np.array(steps), np.searchsorted(grid.day_of_step, range(1, n_days))
+        )
 
-        @m.Constraint(days, doc="(14) energy withdrawn per delivery day")
+        @m.Constraint(range(n_days), doc="(14) energy withdrawn per delivery day")
         def cycle_limit(m: Any, day: int) -> Any:
-            today = [t for t in steps if grid.day_of_step[t] == day]
+            today = (int(t) for t in steps_of_day[day])
             drawn = sum(m.discharge_mw[t] for t in today) / asset.discharge_efficiency_frac
             return dt * drawn <= limit
 
@@ -86,7 +89,7 @@ def add_exclusive_flows(m: Any, data: ModelData) -> None:
 
 
 def add_terminal_value(m: Any, data: ModelData) -> None:
-    """Value of the stored energy at the end less that at the start; exposes `m.stored_value_eur`."""
+    """Value of the stored energy at the end less at the start; exposes `m.stored_value_eur`."""
     asset, terminal = data.asset, data.terminal
     end = m.energy_mwh[data.grid.n_steps]
     pieces = range(terminal.marginal_eur_mwh.size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pyomo.environ as pyo
-
 from stochbess.models.data import ModelData
 
 

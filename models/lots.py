@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from stochbess.models.data import ModelData
 
@@ -56,7 +57,7 @@ def envelope(data: ModelData, product: str, b: int) -> list[tuple[float, float]]
             hull.pop()
         hull.append(point)
     lines = []
-    for (x0, y0), (x1, y1) in zip(hull, hull[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(hull):
         slope = (y1 - y0) / (x1 - x0)
         lines.append((slope, y0 - slope * x0))
     return lines

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from stochbess.battery.cycle_curve import (
     SegmentCurve,
@@ -22,7 +23,7 @@ from stochbess.battery.cycle_curve import (
 from stochbess.config import Config
 from stochbess.errors import ConfigError, DataError, ScenarioError
 from stochbess.market.data import MarketData, load_market
-from stochbess.market.reference import reference_market
+from stochbess.market.reference import REFERENCE_DAY, reference_market
 from stochbess.market.rules import rules_for, unverified
 from stochbess.market.settlement import SettlementTerms
 from stochbess.market.tariffs import Tariff, build_tariff
@@ -44,7 +45,7 @@ from stochbess.timegrid import Horizon, gate_utc
 
 Floats = npt.NDArray[np.float64]
 
-REFERENCE_DAY = date(2024, 6, 26)
+
 # Quantiles of the recent day-ahead prices that value stored energy, from empty to full, and how
 # many days are looked at (docs/adr/0004).
 TERMINAL_QUANTILES = (0.5, 0.4, 0.3, 0.2)
@@ -134,6 +135,7 @@ class _Plan:
                 "All market data are SYNTHETIC (embedded reference market): no result is a "
                 "statement about a real market."
             )
+        self.assumptions += [*market.assumptions, *(f"Data: {text}" for text in market.warnings)]
         self.rules = {
             name: rules_for(market.zone, name, first_day)
             for name in ("day_ahead", "intraday_auction", "fcr", "afrr_capacity")
@@ -402,7 +404,9 @@ class _Plan:
                 f"{TERMINAL_DAYS} days before {self.gate:%Y-%m-%d %H:%MZ} is known. "
                 "State the values, or set terminal.mode=equal_start."
             )
-        values = np.quantile(recent.to_numpy(), TERMINAL_QUANTILES) * asset.discharge_efficiency_frac
+        values = (
+            np.quantile(recent.to_numpy(), TERMINAL_QUANTILES) * asset.discharge_efficiency_frac
+        )
         words = ", ".join(f"{v:.2f}" for v in values)
         self.assumptions.append(
             f"Stored energy at the end is worth {words} EUR/MWh from empty to full (quantiles of "
@@ -415,8 +419,12 @@ def _asset(config: Config, horizon: Horizon) -> Asset:
     battery, connection, state = config.battery, config.connection, config.battery.state
     usable = battery.energy_mwh * state.soh_frac
     available = _availability(config, horizon)
-    importing = battery.power_mw if connection.import_limit_mw is None else connection.import_limit_mw
-    exporting = battery.power_mw if connection.export_limit_mw is None else connection.export_limit_mw
+    importing = (
+        battery.power_mw if connection.import_limit_mw is None else connection.import_limit_mw
+    )
+    exporting = (
+        battery.power_mw if connection.export_limit_mw is None else connection.export_limit_mw
+    )
     return Asset(
         energy_min_mwh=battery.soc_min_frac * usable,
         energy_max_mwh=battery.soc_max_frac * usable,
@@ -438,7 +446,7 @@ def _availability(config: Config, horizon: Horizon) -> Floats:
     for outage in config.battery.state.outages:
         begin = outage.from_local.replace(tzinfo=zone)
         end = outage.to_local.replace(tzinfo=zone)
-        hit = (horizon.steps + width > begin) & (horizon.steps < end)
+        hit = (horizon.steps + width > pd.Timestamp(begin)) & (horizon.steps < pd.Timestamp(end))
         available[hit] = np.minimum(available[hit], outage.available_frac)
     return available
 
@@ -451,7 +459,8 @@ def _committed(config: Config, horizon: Horizon, market: str) -> Floats:
     for commitment in config.battery.state.commitments:
         if commitment.market != market:
             continue
-        at = labels.get_indexer([commitment.start_local.replace(tzinfo=zone)])[0]
+        start = pd.DatetimeIndex([commitment.start_local.replace(tzinfo=zone)])
+        at = labels.get_indexer(start.tz_convert("UTC"))[0]
         if at < 0:
             raise ConfigError(
                 f"battery.state.commitments: {market} at {commitment.start_local} is not the start "
@@ -474,7 +483,9 @@ def _aging(config: Config, asset: Asset) -> tuple[Aging, SegmentCurve | None]:
     if aging.max_cycles_per_day is not None:
         most = aging.max_cycles_per_day * battery.energy_mwh
     if aging.model != "segments":
-        return Aging(aging.model, aging.throughput_cost_eur_mwh, max_withdrawn_mwh_per_day=most), None
+        return Aging(
+            aging.model, aging.throughput_cost_eur_mwh, max_withdrawn_mwh_per_day=most
+        ), None
     usable = battery.energy_mwh * state.soh_frac
     curve = segment_costs_eur_mwh(
         n_segments=aging.n_segments,

@@ -187,7 +187,7 @@ class Market(_Section):
     """Bidding zone: a folder of the market data directory."""
     day: Day | None = None
     """First delivery day, local; null = the reference day of the data."""
-    n_days: Annotated[int, Field(ge=1, le=31)] = 1
+    n_days: Annotated[int, Field(ge=1, le=366)] = 1
     """Delivery days decided together."""
 
 

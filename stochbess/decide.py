@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from stochbess.engine.exclusive import exclusive_recourse, solve_lazily_whole
 from stochbess.engine.highs import SolveOptions
 from stochbess.engine.matrix import Blocks, blocks, single
 from stochbess.engine.outcome import Status
-from stochbess.engine.risk import Risk
+from stochbess.engine.risk import NEUTRAL, Risk
 from stochbess.engine.template import Template, compile_template
 from stochbess.engine.two_stage import (
     Engine,
@@ -96,7 +96,7 @@ class Problem:
         effort: Effort,
         *,
         engine: Engine = "auto",
-        risk: Risk = Risk(),
+        risk: Risk = NEUTRAL,
         progress: Callable[[float, float, float], None] | None = None,
     ) -> Decision:
         """Best here-and-now decision for the scenarios, and the exclusive recourse of each."""
@@ -151,13 +151,11 @@ class Problem:
         """Price a given here-and-now decision on the scenarios; missing names count as zero."""
         names = [self.relaxed.columns[j] for j in self.relaxed.first_stage]
         x = np.array([first_stage.get(name, 0.0) for name in names])
-        outcome = evaluate_first_stage(
-            blocks(self.relaxed, series, probability), x, effort.threads
-        )
+        outcome = evaluate_first_stage(blocks(self.relaxed, series, probability), x, effort.threads)
         values, cost, made_whole = exclusive_recourse(
             blocks(self.binary, series, probability), x, effort.threads
         )
-        return _decision(self.binary, outcome, values, cost, made_whole, probability, Risk())
+        return _decision(self.binary, outcome, values, cost, made_whole, probability, NEUTRAL)
 
 
 def _decision(
@@ -200,7 +198,8 @@ def by_component(template: Template, values: Floats) -> dict[str, Floats]:
         shape = tuple(1 + max(key[d] for key in by_index) for d in range(len(min(by_index))))
         array = np.zeros((len(values), *shape))
         for key, column in by_index.items():
-            array[(slice(None), *key)] = column
+            where: Any = (slice(None), *key)
+            array[where] = column
         out[component] = array
     return out
 

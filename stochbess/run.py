@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from stochbess.assemble import Case, build_case, open_market
@@ -30,6 +31,8 @@ from stochbess.store import Store
 from stochbess.tables import bid_table, run_facts, schedule_table, soc_table, worth_table
 from stochbess.valuation import value_decision, virtual_profit
 
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Progress = Callable[[str, str], None]  # stage, detail
 # Cash in the model and settlement of the schedule must agree to this, relative to the gross cash.
 CASH_TOLERANCE = 1e-6
@@ -176,10 +179,12 @@ def _record(config: Config, formulation: str, case: Case, worth: bool) -> RunRec
     )
 
 
-def effort_of(config: Config, share: float = _GAP_SHARE) -> Effort:
-    """The configured solving effort, with `share` of the gap."""
+def effort_of(config: Config) -> Effort:
+    """The configured solving effort; part of the gap is left for excluding loop flows."""
     solver = config.solver
-    return Effort(solver.gap_frac * share, solver.time_limit_s, solver.threads, config.seed % 2**31)
+    return Effort(
+        solver.gap_frac * _GAP_SHARE, solver.time_limit_s, solver.threads, config.seed % 2**31
+    )
 
 
 def _compute(
@@ -191,7 +196,8 @@ def _compute(
     if formulation == "deterministic":
         series = {k: case.probability @ v for k, v in case.series.items()}
         series = {k: v[None, :] for k, v in series.items()}
-        names, probability = (_mean_name(case),), np.ones(1)
+        names: tuple[str, ...] = (_mean_name(case),)
+        probability = np.ones(1)
     else:
         series, names, probability = case.series, case.scenarios.names, case.probability
     tell("solve", f"{formulation}, {len(probability)} scenario(s)")
@@ -208,7 +214,7 @@ def _compute(
     worths: Worth | None = None
     virtual: float | None = None
     if worth and formulation == "two-stage":
-        worths = value_decision(case, problem, decision, effort_of(config, 0.5), tell)
+        worths = value_decision(case, problem, decision, effort_of(config), tell)
     if worth:
         tell("worth", "profit that needs no battery")
         virtual = virtual_profit(case, series, probability, effort_of(config), formulation)
@@ -309,6 +315,99 @@ def check_cash(ledger: Ledger, decision: Decision) -> None:
         )
 
 
+def solve_days(
+    config: Config, *, market: MarketData | None = None, progress: Progress | None = None
+) -> pd.DataFrame:
+    """Perfect foresight of every delivery day on its own, each from the configured state.
+
+    Days of equal length share one compiled template: prices are data of it, not a new model.
+
+    Returns
+    -------
+    One row per delivery day: day, profit_eur, full_cycles
+
+    Raises
+    ------
+    ConfigError : scenarios.source is not "realised", or commitments or outages name single days
+    """
+    if config.scenarios.source != "realised":
+        raise ConfigError(
+            f"separate days need scenarios.source=realised, found {config.scenarios.source}; "
+            "pass --scenarios realised."
+        )
+    if config.battery.state.commitments or config.battery.state.outages:
+        raise ConfigError(
+            "separate days all start from one state; battery.state.commitments and outages belong "
+            "to single days. Remove them, or solve the days jointly."
+        )
+    tell: Progress = progress or (lambda stage, detail: None)
+    tell("data", "reading market data")
+    market = open_market(config) if market is None else market
+    whole = build_case(config, market)
+    rows: list[dict[str, object]] = []
+    for length in sorted({len(part) for part in _days(whole)}):
+        members = [d for d, part in enumerate(_days(whole)) if len(part) == length]
+        tell("solve", f"{len(members)} day(s) of {length * whole.horizon.dt_h:g} h")
+        first = whole.horizon.days[members[0]]
+        day_market = config.market.model_copy(update={"day": first, "n_days": 1})
+        case = build_case(config.model_copy(update={"market": day_market}), market)
+        series = {
+            name: np.stack([_of_day(whole, name, values[0], d) for d in members])
+            for name, values in whole.series.items()
+        }
+        profit, drawn = _each_day(case, series, len(members), effort_of(config))
+        rows += [
+            {
+                "day": whole.horizon.days[d],
+                "profit_eur": float(profit[i]),
+                "full_cycles": float(drawn[i]) / config.battery.energy_mwh,
+            }
+            for i, d in enumerate(members)
+        ]
+    return pd.DataFrame(rows).sort_values("day", ignore_index=True)
+
+
+def _each_day(
+    case: Case, series: dict[str, Floats], n_days: int, effort: Effort
+) -> tuple[Floats, Floats]:
+    """Profit and energy withdrawn of every day, as scenarios without anything in common."""
+    problem = Problem(case.data, "deterministic")
+    joint = not problem.relaxed.integer.any()
+    groups = [np.arange(n_days)] if joint else [np.array([d]) for d in range(n_days)]
+    profit, drawn = np.empty(n_days), np.empty(n_days)
+    for group in groups:
+        decision = problem.decide(
+            {name: values[group] for name, values in series.items()},
+            np.full(len(group), 1 / len(group)),
+            effort,
+            engine="extensive",
+        )
+        profit[group] = decision.scenario_profit_eur
+        out_mw = decision.values["discharge_mw"].sum(axis=1)
+        drawn[group] = case.terms.dt_h * out_mw / case.terms.discharge_efficiency_frac
+    return profit, drawn
+
+
+def _days(case: Case) -> list[Ints]:
+    """Steps of every delivery day."""
+    day = case.horizon.day_of_step
+    return [np.flatnonzero(day == d) for d in range(case.horizon.n_days)]
+
+
+def _of_day(case: Case, name: str, values: Floats, day: int) -> Floats:
+    """The part of a scenario series that belongs to one delivery day."""
+    horizon = case.horizon
+    if len(values) == len(horizon.steps):
+        part = values[horizon.day_of_step == day]
+    elif len(values) == len(horizon.block_starts):
+        part = values.reshape(horizon.n_days, -1)[day]
+    else:
+        day_of_unit = np.zeros(len(values), np.int64)
+        day_of_unit[horizon.day_ahead_of_step] = horizon.day_of_step
+        part = values[day_of_unit == day]
+    return np.asarray(part, np.float64)
+
+
 def compare(
     config: Config | Path | str | None = None,
     formulations: Sequence[Formulation] = ("deterministic", "two-stage"),
@@ -328,9 +427,7 @@ def compare(
     tell: Progress = progress or (lambda stage, detail: None)
     rows = []
     for formulation in formulations:
-        run = solve(
-            config, formulation, market=market, worth=False, store=store, progress=progress
-        )
+        run = solve(config, formulation, market=market, worth=False, store=store, progress=progress)
         tell("compare", f"pricing the {formulation} decision on all scenarios")
         case = build_case(config, market)
         first_stage = dict(

@@ -103,7 +103,9 @@ def soc_table(case: Case, decision: Decision, probability: Floats) -> pd.DataFra
     asset, res = data.asset, data.reserves
     held = {"fcr": 0.0, "up": 0.0, "down": 0.0}
     if res.any:
-        lots = {name: decision.values[f"{name}_lots"][0] for name in ("fcr", "afrr_up", "afrr_down")}
+        lots = {
+            name: decision.values[f"{name}_lots"][0] for name in ("fcr", "afrr_up", "afrr_down")
+        }
         fcr = lots["fcr"] * res.fcr_lot_mw + res.committed_fcr_mw
         up = lots["afrr_up"] * res.afrr_lot_mw + res.committed_afrr_up_mw
         down = lots["afrr_down"] * res.afrr_lot_mw + res.committed_afrr_down_mw
@@ -117,7 +119,9 @@ def soc_table(case: Case, decision: Decision, probability: Floats) -> pd.DataFra
         ]
     frame["least_mwh"], frame["most_mwh"] = energy.min(axis=0), energy.max(axis=0)
     frame["reserve_floor_mwh"] = asset.energy_min_mwh + held["up"] / asset.discharge_efficiency_frac
-    frame["reserve_ceiling_mwh"] = asset.energy_max_mwh - asset.charge_efficiency_frac * held["down"]
+    frame["reserve_ceiling_mwh"] = (
+        asset.energy_max_mwh - asset.charge_efficiency_frac * held["down"]
+    )
     return frame
 
 
@@ -189,7 +193,7 @@ def run_facts(
         Fact("zone", case.market.zone, "", 0, "bidding zone"),
         Fact("synthetic", "yes" if record.synthetic else "no", "", 0, "market data are synthetic"),
         Fact("day", str(case.horizon.first_day), "", 0, "first local delivery day"),
-        Fact("gate", f"{case.gate:%Y-%m-%d %H:%MZ}", "", 0, "all decisions see what this gate sees"),
+        Fact("gate", f"{case.gate:%Y-%m-%d %H:%MZ}", "", 0, "decisions see what this gate sees"),
         Fact("scenarios", float(len(probability)), "", 0, "number of scenarios"),
         Fact("profit", decision.profit_lb_eur, "EUR", 2,
              "risk-adjusted profit of the decision, simultaneous flows excluded"),

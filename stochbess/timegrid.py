@@ -100,7 +100,11 @@ class Horizon:
         import pandas as pd
 
         return pd.date_range(
-            self.start_utc, self.end_utc, freq=f"{minutes}min", inclusive="left", unit="us",
+            self.start_utc,
+            self.end_utc,
+            freq=f"{minutes}min",
+            inclusive="left",
+            unit="us",
             name="delivery_start_utc",
         )
 
@@ -145,4 +149,5 @@ class Horizon:
     @cached_property
     def block_hours(self) -> npt.NDArray[np.float64]:
         """Length of every block [h]; 3 or 5 on the night of a clock change."""
-        return np.bincount(self.block_of_step, minlength=len(self.block_starts)) * self.dt_h
+        steps = np.bincount(self.block_of_step, minlength=len(self.block_starts))
+        return np.asarray(steps * self.dt_h, np.float64)

@@ -85,9 +85,7 @@ def _priced_rule(
     return Interval(priced.profit_lb_eur, priced.relaxed_profit_eur)
 
 
-def _derated(
-    case: Case, problem: Problem, mean: Mapping[str, Floats], effort: Effort
-) -> Interval:
+def _derated(case: Case, problem: Problem, mean: Mapping[str, Floats], effort: Effort) -> Interval:
     """The mean scenario with a cap on reserve, tuned on the same scenarios: a strong opponent."""
     power = case.config.battery.power_mw
     tried: dict[tuple[int, int], Interval] = {}

@@ -207,8 +207,8 @@ class BranchAndBenders:
         lower, upper = lower.copy(), upper.copy()
         open_columns = [int(j) for j in np.flatnonzero(self.master.integer)]
         while open_columns:
-            j = min(open_columns, key=lambda k: abs(x[k] - round(x[k])))
-            nearest = float(np.clip(round(x[j]), lower[j], upper[j]))
+            j = min(open_columns, key=lambda k: abs(x[k] - np.round(x[k])))
+            nearest = float(np.clip(np.round(x[j]), lower[j], upper[j]))
             other = nearest + (1.0 if x[j] > nearest else -1.0)
             for value in (nearest, other):
                 trial_lower, trial_upper = lower.copy(), upper.copy()
@@ -252,7 +252,7 @@ class BranchAndBenders:
         improved = np.isfinite(self.cost)
         while improved and monotonic_s() < self.deadline:
             improved = False
-            screened = []
+            screened: list[tuple[float, int, Floats]] = []
             for neighbour in self._neighbours():
                 lower, upper = self.master.lower.copy(), self.master.upper.copy()
                 whole = self.master.integer

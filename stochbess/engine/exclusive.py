@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from stochbess.clock import monotonic_s
 from stochbess.engine.highs import SolveOptions, solve_problem
 from stochbess.engine.matrix import Blocks, Problem, single
-from stochbess.engine.template import Bools, Floats
+from stochbess.engine.template import Bools, Floats, Ints
 from stochbess.errors import SolverError
 
 _SLACK = 1e-6
@@ -87,7 +87,7 @@ def solve_lazily_whole(
 
 
 def _rounded(
-    problem: Problem, rows: sp.csc_array, columns: Floats, values: Floats
+    problem: Problem, rows: sp.csc_array, columns: Ints, values: Floats
 ) -> tuple[Floats, Bools]:
     """Round every either-or column to the side that its rows allow; flag those with no side.
 

@@ -1,4 +1,4 @@
-"""What a solve returns: our own status, bounds on the optimum, the arrays, and their certificate."""
+"""What a solve returns: our own status, bounds on the optimum, arrays, and their certificate."""
 
 from __future__ import annotations
 

@@ -61,6 +61,9 @@ class Risk:
         return sp.csr_array(sp.hstack([-eye, sp.csr_array(np.ones((n_scenarios, 1))), eye]))
 
 
+NEUTRAL = Risk()
+
+
 def cvar(profit: Floats, probability: Floats, level: float) -> float:
     """Mean of the worst `1 - level` of the profit distribution (an atom is split if need be)."""
     order = np.argsort(profit, kind="stable")

@@ -1,4 +1,4 @@
-"""Solve a two-stage problem from its blocks: extensive form or decomposition, one kind of result."""
+"""Solve a two-stage problem from its blocks, by extensive form or decomposition, to one result."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from stochbess.engine.highs import SolveOptions, solve_problem, version
 from stochbess.engine.lshaped import Recourse
 from stochbess.engine.matrix import Blocks, ColumnMap, Problem, extensive_form, single
 from stochbess.engine.outcome import Status
-from stochbess.engine.risk import Risk
-from stochbess.engine.template import Floats
+from stochbess.engine.risk import NEUTRAL, Risk
+from stochbess.engine.template import Floats, Ints
 from stochbess.errors import InfeasibleError, SolverError
 
 Engine = Literal["auto", "extensive", "decomposition"]
@@ -68,7 +68,7 @@ def solve_two_stage(
     time_limit_s: float,
     threads: int = 1,
     engine: Engine = "auto",
-    risk: Risk = Risk(),
+    risk: Risk = NEUTRAL,
     relax: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
@@ -125,7 +125,7 @@ def _extensive(block: Blocks, options: SolveOptions, risk: Risk, relax: bool) ->
     )
 
 
-def _with_risk(problem: Problem, block: Blocks, position: Floats, risk: Risk) -> Problem:
+def _with_risk(problem: Problem, block: Blocks, position: Ints, risk: Risk) -> Problem:
     """Replace the expected cost by the mean-CVaR of the scenario costs (docs/math.md (22))."""
     n_s, n = block.n_scenarios, problem.n_columns
     tail = risk.n_columns(n_s)
@@ -188,7 +188,7 @@ def evaluate_first_stage(block: Blocks, x: Floats, threads: int = 1) -> TwoStage
     finally:
         recourse.close()
     total = float(block.probability @ cost)
-    result = _finish(block, "fixed first stage", values, total, total, Risk())
+    result = _finish(block, "fixed first stage", values, total, total, NEUTRAL)
     return replace(result, wall_s=monotonic_s() - started)
 
 
