@@ -53,15 +53,11 @@ def add_exclusive_flows(m: Any, data: ModelData) -> None:
     Needs the face of `add_reserves`. The relaxed form is the projection of the binary one.
     """
     asset, steps = data.asset, range(data.grid.n_steps)
-    block = data.grid.block_of_step
 
     def loop(t: int) -> tuple[Any, Any]:
         if not data.reserves.any:
             return 0.0, 0.0
-        b = int(block[t])
-        up = m.xi.activation_up_frac[t] * m.afrr_up_mw[b]
-        down = m.xi.activation_down_frac[t] * m.afrr_down_mw[b]
-        return up, down
+        return m.delivered_up_mw[t], m.delivered_down_mw[t]
 
     if data.exclusive == "binary":
         m.discharging = pyo.Var(steps, domain=pyo.Binary)

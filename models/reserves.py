@@ -79,15 +79,20 @@ def add_activation(m: Any, data: ModelData) -> None:
     def activation_down(m: Any, t: int) -> Any:
         return called_down(m, t) - m.delivered_down_mw[t] >= 0
 
+    def base_mw(m: Any, t: int) -> Any:
+        """Power of the converter outside aFRR calls, averaged over the step."""
+        called = m.delivered_up_mw[t] - m.delivered_down_mw[t]
+        return m.discharge_mw[t] - m.charge_mw[t] - called
+
     @m.Constraint(steps, doc="(3a) upward calls discharge while they last")
     def gross_discharge(m: Any, t: int) -> Any:
-        turned = m.xi.activation_up_frac[t] * m.schedule_mw[t]
-        return m.discharge_mw[t] >= turned + m.delivered_up_mw[t]
+        share = m.xi.activation_up_frac[t]
+        return m.discharge_mw[t] - m.delivered_up_mw[t] - share * base_mw(m, t) >= 0
 
     @m.Constraint(steps, doc="(3b) downward calls charge while they last")
     def gross_charge(m: Any, t: int) -> Any:
-        turned = m.xi.activation_down_frac[t] * m.schedule_mw[t]
-        return m.charge_mw[t] >= m.delivered_down_mw[t] - turned
+        share = m.xi.activation_down_frac[t]
+        return m.charge_mw[t] - m.delivered_down_mw[t] + share * base_mw(m, t) >= 0
 
     m.undelivered_mwh = pyo.Expression(
         expr=dt

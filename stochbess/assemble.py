@@ -24,7 +24,7 @@ from stochbess.config import Config
 from stochbess.errors import ConfigError, DataError, ScenarioError
 from stochbess.market.data import MarketData, load_market
 from stochbess.market.reference import REFERENCE_DAY, reference_market
-from stochbess.market.rules import rules_for, unverified
+from stochbess.market.rules import MarketRule, rules_for
 from stochbess.market.settlement import SettlementTerms
 from stochbess.market.tariffs import Tariff, build_tariff
 from stochbess.models.data import (
@@ -50,6 +50,12 @@ Floats = npt.NDArray[np.float64]
 # many days are looked at (docs/adr/0004).
 TERMINAL_QUANTILES = (0.5, 0.4, 0.3, 0.2)
 TERMINAL_DAYS = 28
+# Parameters of the rulebook that enter a decision; the others need no warning.
+_RULES_USED = {
+    "day_ahead": ("gate_local", "mtu_min"),
+    "fcr": ("gate_local", "lot_mw", "energy_h", "recharge_factor"),
+    "afrr_capacity": ("gate_local", "lot_mw", "energy_h"),
+}
 
 
 @dataclass(frozen=True)
@@ -160,8 +166,8 @@ class _Plan:
             first_day, config.market.n_days, market.timezone, 15 if quarter else unit, unit
         )
         self.gate = self._gate(open_names, first_day)
-        used = [self.rules[name] for name in open_names]
-        self.assumptions += [f"Unverified rule: {line}" for line in unverified(used)]
+        for name in open_names:
+            self._note_unverified(self.rules[name], _RULES_USED[name])
 
     def _afrr_open(self) -> bool:
         afrr = self.config.markets.afrr
@@ -189,6 +195,13 @@ class _Plan:
             names.append("day_ahead")
         rules = [self.rules[n].text("gate_local") for n in names or ["day_ahead"]]
         return min(gate_utc(rule, day, self.market.timezone) for rule in rules)
+
+    def _note_unverified(self, rule: MarketRule, names: Sequence[str]) -> None:
+        """Say which of the numbers that are used no source vouches for."""
+        doubtful = [n for n in names if not rule.is_verified(n)]
+        if doubtful:
+            values = ", ".join(f"{n} = {rule.params[n]}" for n in doubtful)
+            self.assumptions.append(f"Unverified rule of {rule.market}: {values} [{rule.source}].")
 
     # -- scenarios ------------------------------------------------------------------------------
     def needed(self) -> list[str]:

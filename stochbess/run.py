@@ -36,15 +36,13 @@ Ints = npt.NDArray[np.int64]
 Progress = Callable[[str, str], None]  # stage, detail
 # Cash in the model and settlement of the schedule must agree to this, relative to the gross cash.
 CASH_TOLERANCE = 1e-6
-# Part of the requested gap that the relaxation may use; the rest is for excluding loop flows.
-_GAP_SHARE = 0.8
 
 
 @dataclass(frozen=True)
 class Run:
     """A stored or storable run: its record, its tables, its facts.
 
-    `frames` holds bids, schedule, soc, cash, scenarios, worth (two-stage only) and scenario_set.
+    `frames` holds bids, schedule, soc, cash, scenarios and, if it was valued, worth.
     """
 
     record: RunRecord
@@ -61,6 +59,11 @@ class Run:
     @cached_property
     def assumptions(self) -> tuple[str, ...]:
         return tuple(json.loads(self.record.facts_json)["assumptions"])
+
+    @cached_property
+    def provenance(self) -> dict[str, str]:
+        """Where the scenarios come from, in the words of their generator."""
+        return dict(json.loads(self.record.facts_json)["scenarios"])
 
     def fact(self, name: str) -> Fact:
         """The fact called `name`; KeyError if the run has none."""
@@ -173,18 +176,16 @@ def _record(config: Config, formulation: str, case: Case, worth: bool) -> RunRec
         code_sha256=code_sha256(),
         seed=config.seed,
         engine=engine,
-        facts_json=canonical_json({"facts": [], "assumptions": []}),
+        facts_json=canonical_json({"facts": [], "assumptions": [], "scenarios": {}}),
         volatile_json=canonical_json({}),
         reproducible=True,
     )
 
 
 def effort_of(config: Config) -> Effort:
-    """The configured solving effort; part of the gap is left for excluding loop flows."""
+    """The configured solving effort."""
     solver = config.solver
-    return Effort(
-        solver.gap_frac * _GAP_SHARE, solver.time_limit_s, solver.threads, config.seed % 2**31
-    )
+    return Effort(solver.gap_frac, solver.time_limit_s, solver.threads, config.seed % 2**31)
 
 
 def _compute(
@@ -213,7 +214,7 @@ def _compute(
     check_cash(ledger, decision)
     worths: Worth | None = None
     virtual: float | None = None
-    if worth and formulation == "two-stage":
+    if worth and formulation == "two-stage" and not config.risk.cvar_weight:
         worths = value_decision(case, problem, decision, effort_of(config), tell)
     if worth:
         tell("worth", "profit that needs no battery")
@@ -240,7 +241,11 @@ def _compute(
         record,
         status="done",
         facts_json=canonical_json(
-            {"facts": as_records(facts), "assumptions": list(case.assumptions)}
+            {
+                "facts": as_records(facts),
+                "assumptions": list(case.assumptions),
+                "scenarios": case.scenarios.provenance,
+            }
         ),
         volatile_json=canonical_json(volatile),
         reproducible=not outcome.hit_time_limit,
@@ -296,12 +301,20 @@ def books_of(case: Case) -> Books:
 
 
 def check_cash(ledger: Ledger, decision: Decision) -> None:
-    """The settlement of every schedule must equal the model's profit of the scenario.
+    """The settlement of every schedule must equal the model's profit and keep the physics.
 
     Raises
     ------
-    SolverError : they differ by more than 1e-6 of the gross cash of the scenario
+    SolverError : they differ by more than 1e-6 of the gross cash of the scenario, or the
+        settlement finds a physical rule broken by more than 1e-6 of its unit
     """
+    for name, settlement in ledger.settlements.items():
+        for rule, excess in settlement.violations.items():
+            if excess > CASH_TOLERANCE:
+                raise SolverError(
+                    f"scenario {name} breaks {rule} by {excess:.2e}; expected at most "
+                    f"{CASH_TOLERANCE:g}. This is a defect, please report the run."
+                )
     settled = ledger.scenarios["profit_eur"].to_numpy()
     gross = ledger.cash.drop(index="profit").abs().sum()[ledger.scenarios["scenario"]].to_numpy()
     difference = np.abs(settled - decision.scenario_profit_eur)

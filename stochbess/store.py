@@ -179,6 +179,12 @@ class Store:
             ).fetchone()
             return _record(row)
 
+    def find(self, run_id: str) -> RunRecord | None:
+        """The record with exactly this id, or None."""
+        with store_errors(self._database):
+            row = self._connection.execute(_SELECT + "WHERE run_id = ?", (run_id,)).fetchone()
+            return None if row is None else _record(row)
+
     def list(self, limit: int | None = None) -> builtins.list[RunRecord]:
         """Records from the newest to the oldest, at most `limit` of them."""
         with store_errors(self._database):

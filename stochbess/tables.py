@@ -157,8 +157,6 @@ def frictions(case: Case) -> str:
         found.append(f"intraday liquidity {data.energy.liquidity_mw:g} MW")
     if not data.energy.intraday and data.energy.day_ahead == "here_and_now":
         found.append("no intraday market to correct the day-ahead position")
-    if case.config.risk.cvar_weight:
-        found.append(f"risk weight {case.config.risk.cvar_weight:g}")
     return "; ".join(found) or "none: frictionless, VSS is zero by theory"
 
 
@@ -223,6 +221,9 @@ def run_facts(
             key = "gain_over_" + name.replace(" ", "_").replace("-", "_")
             facts += _bounds(key, worth.gain_over(name), f"gain over the {name} decision")
         facts.append(Fact("frictions", frictions(case), "", 0, "what makes VSS differ from zero"))
+    elif case.config.risk.cvar_weight:
+        reason = "not defined with a risk weight; set risk.cvar_weight=0"
+        facts += [Fact(name, None, "EUR", 2, reason) for name in ("evpi", "vss")]
     facts += [
         Fact("aging", expected("aging_eur"), "EUR", 2, "expected cost of cycle aging in the model"),
         Fact("aging_rainflow", expected("aging_rainflow_eur"), "EUR", 2,
@@ -234,7 +235,7 @@ def run_facts(
              "reserve energy and power missing, summed over check points"),
         Fact("undelivered", expected("undelivered_mwh"), "MWh", 4, "called but not delivered"),
         Fact("loop_energy", expected("loop_energy_mwh"), "MWh", 6,
-             "charged and discharged at once beyond what calls in both directions explain"),
+             "charged and discharged at once beyond what delivered calls explain"),
         Fact("relaxation_gain", decision.relaxed_profit_eur - decision.profit_lb_eur, "EUR", 4,
              "what allowing charge and discharge at once would add"),
         Fact("certificate", decision.outcome.violation, "", 12,

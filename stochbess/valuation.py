@@ -28,7 +28,7 @@ DERATINGS = (0.0, 0.25, 0.5, 0.75)
 def value_decision(
     case: Case, problem: Problem, decision: Decision, effort: Effort, tell: Tell
 ) -> Worth:
-    """WS, RP, EEV and opponents of a two-stage decision, as intervals of proven bounds."""
+    """WS, RP, EEV and opponents of a risk-neutral two-stage decision, as intervals of bounds."""
     mean = {name: (case.probability @ values)[None, :] for name, values in case.series.items()}
     tell("worth", "wait-and-see, every scenario on its own")
     ws = _wait_and_see(case, problem, effort, tell)
@@ -41,11 +41,7 @@ def value_decision(
         opponents["full-activation deterministic"] = _priced_rule(
             case, problem, Problem(_full_activation(case.data), "two-stage"), mean, effort
         )
-    rp = Interval(
-        float(case.probability @ decision.scenario_profit_eur),
-        # The bound is on the risk-adjusted profit; with a risk weight it bounds nothing else.
-        decision.profit_ub_eur if not case.config.risk.cvar_weight else float("inf"),
-    )
+    rp = Interval(decision.profit_lb_eur, decision.profit_ub_eur)
     return Worth(ws, rp, expected_value, opponents)
 
 

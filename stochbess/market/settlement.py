@@ -41,7 +41,7 @@ class Settlement:
     imbalance_mw : (T,) > 0 = long
     reserve_shortfall_mwh_h : dt_h times the shortfalls of all check points, MWh for energy and MW
         for power; what the penalty is charged on
-    loop_energy_mwh : charged and discharged at once beyond what calls in both directions explain
+    loop_energy_mwh : charged and discharged at once beyond what delivered calls explain
     violations : physical rule -> largest violation, in the unit of its name; 0 = kept
     """
 
@@ -183,7 +183,7 @@ def settle(schedule: Schedule, prices: Prices, terms: SettlementTerms) -> Settle
         require_price(name, getattr(raw, name), quantity_mw)
 
     shortfall_mwh_h = dt_h * _shortfalls(terms, s.energy_mwh, sched_mw, reserve_mw)
-    loop_mw = np.minimum(s.charge_mw - called_mw["down"], s.discharge_mw - called_mw["up"])
+    loop_mw = np.minimum(s.charge_mw - down_mw, s.discharge_mw - up_mw)
     undelivered_mwh = dt_h * (s.undelivered_up_mw + s.undelivered_down_mw).sum()
     t = terms.tariff
     cash_eur = {
