@@ -25,7 +25,7 @@ from typing import Any
 OURS = "block engine"
 PYOMO = "Pyomo extensive form, highs"
 MPI_SPPY = "mpi-sppy extensive form, highs"
-SOLVES = ("simplex", "ipm", "hipo")
+SOLVES = ("simplex", "ipx", "hipo")
 
 
 def case_of(n_scenarios: int) -> Any:

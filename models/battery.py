@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
+
 from stochbess.models.data import ModelData
 
 

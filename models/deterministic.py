@@ -7,6 +7,7 @@ scenario of a set the wait-and-see problem of that scenario.
 from __future__ import annotations
 
 import pyomo.environ as pyo
+
 from stochbess.models.data import ModelData
 from stochbess.models.two_stage import two_stage
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pyomo.environ as pyo
+
 from stochbess.models.data import Floats, ModelData
 from stochbess.models.lots import envelope, max_lots
 

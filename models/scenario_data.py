@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyomo.environ as pyo
+
 from stochbess.models.data import Floats, ModelData
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import pyomo.environ as pyo
+
 from stochbess.models.aging import add_aging
 from stochbess.models.battery import add_battery, add_exclusive_flows, add_terminal_value
 from stochbess.models.data import ModelData

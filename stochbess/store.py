@@ -278,7 +278,7 @@ class Store:
         if not run_id or not found:
             raise StoreError(
                 f"no run {run_id[:100]!r} in {self._database}. Expected a run id or its "
-                "beginning; `stochbess runs` lists them."
+                "beginning; `stochbess runs list` shows them."
             )
         several = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
         raise StoreError(

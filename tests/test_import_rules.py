@@ -40,7 +40,7 @@ def rule(modules: str, ours: str, others: str, no_files: bool = False) -> Rule:
 
 BASE = "errors rng clock timegrid config strict_yaml"
 EVERYTHING = "models scenario_gen market battery engine evaluate reports store run_record"
-WIRING = "run cli assemble decide valuation tables"
+WIRING = "run cli cli_* doctor assemble decide valuation tables"
 RULES = {
     "base": rule(BASE, "", "numpy pandas pydantic pydantic_core ruamel"),
     "models": rule("models", BASE, "numpy scipy pyomo", no_files=True),
@@ -96,7 +96,11 @@ def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def is_below(name: str, tops: frozenset[str]) -> bool:
-    return any(name == top or name.startswith(f"{top}.") for top in tops)
+    """Whether a module is one of `tops` or in one of them; `cli_*` stands for all that begin so."""
+    return any(
+        name == top or name.startswith(f"{top}.") or (top[-1] == "*" and name.startswith(top[:-1]))
+        for top in tops
+    )
 
 
 def rule_of(module: str) -> Rule | None:

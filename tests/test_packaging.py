@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,11 @@ def test_the_version_is_the_same_wherever_it_is_told() -> None:
     assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [stochbess.__version__]
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (\d+\.\d+\.\d+)", changelog, re.MULTILINE)[0] == stochbess.__version__
+
+
+def test_the_command_exists() -> None:
+    module, _, name = PROJECT["project"]["scripts"]["stochbess"].partition(":")
+    assert callable(getattr(import_module(module), name))
 
 
 def test_the_type_checkers_see_the_folders_that_are_installed() -> None:

@@ -160,6 +160,8 @@ def test_a_run_is_found_by_the_beginning_of_its_id_if_only_one_begins_so(store: 
         store.save(replace(RECORD, run_id=name), {})
     assert store.get("abc1").run_id == "abc1"
     assert store.get("abc").run_id == "abc"
+    assert store.find("abc") == store.get("abc")
+    assert store.find("ab") is None
     with pytest.raises(StoreError, match="several runs: abc, abc1, abc2"):
         store.get("ab")
     for unknown in ("", "%", "b", "' OR 1=1 --"):

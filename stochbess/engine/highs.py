@@ -23,7 +23,7 @@ from stochbess.engine.matrix import Problem
 from stochbess.engine.outcome import Floats, SolveOutcome, Status
 from stochbess.errors import SolverError
 
-Method = Literal["choose", "simplex", "ipm", "hipo"]
+Method = Literal["choose", "simplex", "ipx", "hipo"]
 _TOLERANCE = 1e-7
 
 _STATUS = {
@@ -158,7 +158,7 @@ def _read(h: Any, problem: Problem, options: SolveOptions, is_mip: bool) -> Solv
         hit_time_limit=timed_out,
         message=str(h.modelStatusToString(model_status)),
     )
-    if options.method in ("ipm", "hipo") and not is_mip and info.ipm_iteration_count <= 0:
+    if options.method in ("ipx", "hipo") and not is_mip and info.ipm_iteration_count <= 0:
         raise SolverError(
             f"asked for the interior-point method {options.method}, but HiGHS ran another one; "
             'hipo needs the extra package: pip install "highspy[extras]"'
