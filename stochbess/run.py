@@ -224,7 +224,7 @@ def _compute(
         "bids": bid_table(case, decision),
         "schedule": schedule_table(case, decision, names),
         "soc": soc_table(case, decision, probability),
-        "cash": ledger.cash.reset_index(),
+        "cash": ledger.cash.reset_index().rename_axis(columns=None),
         "scenarios": ledger.scenarios,
     }
     if worths is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -71,9 +71,10 @@ class BranchAndBenders:
     def run(self) -> TreeResult:
         """Search until the gap is proven, the tree is empty or the time is up."""
         tolerance = self.gap_frac * (0.2 if self.master.integer.any() else 1.0)
-        relaxation, cost, centre = lp_phase(self.recourse, self.master, tolerance)
+        relaxation, cost, centre = lp_phase(self.recourse, self.master, tolerance, self.deadline)
         if not self.master.integer.any():
-            return TreeResult(centre, cost, relaxation, relaxation, 0, self.master.n_cuts, False)
+            late = monotonic_s() > self.deadline
+            return TreeResult(centre, cost, relaxation, relaxation, 0, self.master.n_cuts, late)
         lower, upper = self.master.lower.copy(), self.master.upper.copy()
         self._dive(centre, lower, upper)
         self._improve()
@@ -133,6 +134,8 @@ class BranchAndBenders:
                 if cost - bound <= 0.1 * self.gap_frac * max(1.0, abs(cost)):
                     self.pruned_bound = min(self.pruned_bound, bound)
                     return []
+                if monotonic_s() > self.deadline:
+                    return [replace(node, bound=bound)]  # stays open, with its better bound
                 continue
             if rounds >= 3 or bound - previous < 0.02 * self.gap_frac * abs(bound):
                 return self._branch(node, bound, x)

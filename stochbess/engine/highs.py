@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import highspy
 import numpy as np
 
 from stochbess.clock import monotonic_s
@@ -22,6 +21,11 @@ from stochbess.engine.certificate import certify
 from stochbess.engine.matrix import Problem
 from stochbess.engine.outcome import Floats, SolveOutcome, Status
 from stochbess.errors import SolverError
+
+try:
+    import highspy
+except ImportError as error:
+    raise SolverError(f"the solver HiGHS is missing ({error}). Run: pip install highspy") from error
 
 Method = Literal["choose", "simplex", "ipx", "hipo"]
 _TOLERANCE = 1e-7

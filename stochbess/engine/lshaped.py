@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
+from stochbess.clock import monotonic_s
 from stochbess.engine.highs import MasterLP, RecourseLP
 from stochbess.engine.matrix import Blocks, ColumnMap, Problem, single
 from stochbess.engine.risk import Risk
@@ -20,6 +21,7 @@ from stochbess.engine.template import Bools, Floats, Ints
 from stochbess.errors import SolverError
 
 _VIOLATED = 1e-7
+_MOST_ROUNDS = 1000
 
 
 class Recourse:
@@ -191,9 +193,12 @@ class CutMaster:
 
 
 def lp_phase(
-    recourse: Recourse, master: CutMaster, tolerance: float, most_rounds: int = 400
+    recourse: Recourse, master: CutMaster, tolerance: float, deadline_s: float
 ) -> tuple[float, float, Floats]:
     """Solve the continuous relaxation to `tolerance`; (lower bound, upper bound, best x).
+
+    Stops after the round in which the monotonic clock passes `deadline_s`; the bounds are valid
+    whenever it stops.
 
     Raises
     ------
@@ -206,7 +211,7 @@ def lp_phase(
     if start is None:
         raise SolverError("the here-and-now constraints exclude each other")
     centre, best, step, bound = start[1], float("inf"), 0.6, start[0]
-    for _ in range(most_rounds):
+    for _ in range(_MOST_ROUNDS):
         result = master.solve()
         if result is None:
             raise SolverError("the here-and-now constraints exclude each other")
@@ -220,5 +225,7 @@ def lp_phase(
         value = master.risk.of_cost(cost, master.probability)
         if value < best:
             best, centre = value, trial
+        if monotonic_s() > deadline_s:
+            break
         step = max(0.3, step * 0.9) if cut_off.any() else min(1.0, step + 0.2)
     return bound, best, centre
