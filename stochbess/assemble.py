@@ -82,6 +82,12 @@ class Case:
     assumptions: tuple[str, ...]
 
     @property
+    def synthetic(self) -> bool:
+        """Whether any number that enters the decision is invented: market, scenarios or calls."""
+        origins = self.scenarios.provenance.values()
+        return self.market.synthetic or any("synthetic" in text for text in origins)
+
+    @property
     def probability(self) -> Floats:
         return self.scenarios.probability
 

@@ -1,0 +1,398 @@
+"""The command line `stochbess`: parse, call, print, exit code.
+
+Results go to standard output, everything else to standard error. Nothing heavy is imported before
+a command runs, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stochbess import __version__
+from stochbess.cli_command import (
+    Progress,
+    command,
+    install_signals,
+    print_json,
+    require_folder,
+    write_out,
+)
+from stochbess.cli_data import data_app, scenarios_app
+from stochbess.cli_options import (
+    FORMULATIONS,
+    CaseOptions,
+    ConfigOptions,
+    JsonFlag,
+    QuietFlag,
+    formulation_faults,
+    option,
+)
+from stochbess.errors import ConfigError, ReportError
+
+if TYPE_CHECKING:
+    from stochbess.cli_view import View
+    from stochbess.config import Config
+    from stochbess.market.data import MarketData
+
+app = typer.Typer(
+    name="stochbess",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(no_args_is_help=True, help="Check and show the configuration.")
+runs_app = typer.Typer(no_args_is_help=True, help="Look at stored runs.")
+
+_StoreDir = Annotated[Path | None, option("--store", "DIR", "Store. Default: as configured.")]
+
+
+def main() -> None:
+    """Entry point of the program `stochbess`."""
+    install_signals()
+    if sys.stdout is None:  # closed by the caller
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # Files can be named in any script; a terminal that lacks it shows "?" instead of failing.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    app(prog_name="stochbess")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stochbess {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version.",
+            show_default=False,
+        ),
+    ] = False,
+) -> None:  # fmt: skip
+    """Decide what a grid-scale battery should offer, and prove what the decision is worth.
+
+    Start with [bold]stochbess solve[/bold]: it uses the synthetic market that ships with the tool.
+
+    Exit codes: 0 done, 2 command line or configuration, 3 data, 4 infeasible,
+    5 solver, 6 store, 8 report, 130 interrupted, 143 terminated, 1 other.
+    """
+
+
+# ------------------------------------------------------------------------------------ decisions
+
+
+@command(app, "solve")
+def solve(
+    options: CaseOptions,
+    formulation: Annotated[
+        str, option("--formulation/-f", "NAME", "two-stage (default) or deterministic.")
+    ] = FORMULATIONS[0],
+    separate_days: Annotated[
+        bool,
+        option(
+            "--separate-days", None,
+            "Solve every day on its own (deterministic, realised scenarios).",
+        ),
+    ] = False,
+    no_worth: Annotated[
+        bool, option("--no-worth", None, "Leave out WS, EEV, EVPI, VSS and opponents: faster.")
+    ] = False,
+    force: Annotated[bool, option("--force", None, "Compute again even if it is stored.")] = False,
+    bids: Annotated[
+        Path | None, option("--bids", "FILE.csv", "Also write the bids as CSV.", "Results")
+    ] = None,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:  # fmt: skip
+    """Decide what to offer, prove how good it is, and store the run.
+
+    [bold]Examples[/bold]
+      stochbess solve
+      stochbess solve --market-data market --day 2024-06-26 --bids bids.csv
+      stochbess solve --markets day-ahead,intraday --n-scenarios 50 --gap 0.005
+      stochbess solve -f deterministic --scenarios realised --days 7 --separate-days
+      stochbess solve --set battery.power_mw=10 --set battery.energy_mwh=20
+      stochbess solve --json --quiet > run.json
+    """
+    config = options.load(formulation_faults(f"--formulation {formulation}", [formulation]))
+    if separate_days:
+        if formulation != "deterministic" or config.scenarios.source != "realised" or bids:
+            raise ConfigError(
+                "--separate-days solves with perfect foresight and makes no bids: it needs "
+                f"--formulation deterministic (found {formulation}) and --scenarios realised "
+                f"(found {config.scenarios.source}), without --bids."
+            )
+        _solve_days(config, json, quiet)
+        return
+    if bids is not None:
+        require_folder(bids)
+    with Progress(quiet) as progress:
+        progress("start", "loading the model and the solver")
+        from stochbess import run as job
+
+        run = job.solve(
+            config,
+            formulation,  # type: ignore[arg-type]
+            worth=not no_worth,
+            force=force,
+            progress=progress,
+        )
+    from stochbess.cli_view import View
+
+    view = View(run.record, run.frames, config.report.store_dir)
+    if bids is not None:
+        from stochbess.cli_bids import write_bids
+
+        write_bids(view.record, view.frames["bids"], bids)
+    _show_run(view, json)
+
+
+def _solve_days(config: Config, json: bool, quiet: bool) -> None:
+    with Progress(quiet) as progress:
+        progress("start", "loading the model and the solver")
+        from stochbess import run as job
+        from stochbess.assemble import open_market
+
+        market = open_market(config)
+        days = job.solve_days(config, market=market, progress=progress)
+    if json:
+        from stochbess.cli_output import rows_of
+
+        print_json({**_about(config, market), "days": rows_of(days)})
+        return
+    from stochbess.cli_output import page
+    from stochbess.cli_tables import show_days
+
+    with page() as out:
+        show_days(out, days, f"{market.zone}  {days['day'].min()}", market.synthetic)
+
+
+@command(app, "compare")
+def compare(
+    options: CaseOptions,
+    formulations: Annotated[
+        str, option("--formulations", "LIST", "Which. Default: deterministic,two-stage.")
+    ] = "deterministic,two-stage",
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Solve several formulations on the same data and price them on the same scenarios.
+
+    [bold]Examples[/bold]
+      stochbess compare
+      stochbess compare --market-data market --zone AT --day 2024-06-26
+      stochbess compare --formulations deterministic,two-stage --json
+    """
+    names = [name.strip() for name in formulations.split(",")]
+    config = options.load(formulation_faults(f"--formulations {formulations}", names))
+    with Progress(quiet) as progress:
+        progress("start", "loading the model and the solver")
+        from stochbess import run as job
+        from stochbess.assemble import open_market
+        from stochbess.market.reference import REFERENCE_DAY
+
+        market = open_market(config)
+        rows = job.compare(config, names, progress=progress)  # type: ignore[arg-type]
+    if json:
+        from stochbess.cli_output import rows_of
+
+        print_json({**_about(config, market), "formulations": rows_of(rows)})
+        return
+    from stochbess.cli_output import page
+    from stochbess.cli_tables import show_comparison
+
+    day = config.market.day or REFERENCE_DAY
+    with page() as out:
+        show_comparison(out, rows, f"{market.zone}  {day}", market.synthetic)
+
+
+def _about(config: Config, market: MarketData) -> dict[str, Any]:
+    return {
+        "zone": market.zone,
+        "synthetic": market.synthetic,
+        "config_sha256": config.sha256,
+        "data_sha256": market.sha256,
+    }
+
+
+# -------------------------------------------------------------------------------- configuration
+
+
+@command(config_app, "check")
+def config_check(
+    path: Annotated[
+        Path | None, typer.Argument(help="File. Default: ./config.yaml.", show_default=False)
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, option("--set", "KEY=VALUE", "Check this override too. Repeatable.")
+    ] = None,
+) -> None:
+    """List every fault of a configuration file at once.
+
+    [bold]Examples[/bold]
+      stochbess config check
+      stochbess config check plant.yaml --set battery.power_mw=10
+    """
+    config = ConfigOptions(path, overrides).load()
+    write_out(f"no faults; configuration {config.sha256[:16]}\n")
+
+
+@command(config_app, "show")
+def config_show(options: ConfigOptions) -> None:
+    """Print the effective configuration, with every key, unit and accepted range.
+
+    [bold]Examples[/bold]
+      stochbess config show
+      stochbess config show --set battery.power_mw=10 > plant.yaml
+    """
+    write_out(options.load().to_yaml())
+
+
+@command(config_app, "schema")
+def config_schema() -> None:
+    """Print the JSON schema of the configuration, for editors.
+
+    [bold]Example[/bold]
+      stochbess config schema > config.schema.json
+    """
+    from stochbess.config import Config
+
+    print_json(Config.json_schema())
+
+
+# ------------------------------------------------------------------------------------------ runs
+
+
+@command(runs_app, "list")
+def runs_list(
+    store: _StoreDir = None,
+    limit: Annotated[
+        int | None, option("--limit/-n", "N", "At most so many, newest first. Default: all.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Stored runs, newest first.
+
+    [bold]Examples[/bold]
+      stochbess runs list
+      stochbess runs list --store /data/runs --limit 10 --json
+    """
+    directory = _store_dir(store)
+    from stochbess.cli_tables import run_summary, show_runs
+    from stochbess.store import DATABASE_NAME, Store
+
+    records = []
+    if store is not None or (directory / DATABASE_NAME).exists():
+        with Store(directory, read_only=True) as kept:
+            records = kept.list(limit)
+
+    if json:
+        print_json([run_summary(record) for record in records])
+        return
+    from stochbess.cli_output import page
+
+    with page() as out:
+        show_runs(out, records, directory)
+
+
+@command(runs_app, "show")
+def runs_show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="Run id or its beginning.")],
+    store: _StoreDir = None,
+    bids: Annotated[
+        Path | None, option("--bids", "FILE.csv", "Also write the bids as CSV.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Print a stored run as `solve` did.
+
+    [bold]Examples[/bold]
+      stochbess runs show 1f3a
+      stochbess runs show 1f3a --json --bids bids.csv
+    """
+    from stochbess.cli_view import View
+    from stochbess.store import Store
+
+    directory = _store_dir(store)
+    with Store(directory, read_only=True) as kept:
+        record = kept.get(run_id)
+        frames = kept.frames(record.run_id)
+    if bids is not None:
+        from stochbess.cli_bids import write_bids
+
+        if "bids" not in frames:
+            raise ReportError(
+                f"run {record.run_id} is {record.status} and has no bids to write to {bids}. "
+                "Repeat it with `stochbess solve`."
+            )
+        write_bids(record, frames["bids"], bids)
+    _show_run(View(record, frames, directory), json)
+
+
+def _store_dir(store: Path | None) -> Path:
+    return ConfigOptions().load().report.store_dir if store is None else store
+
+
+# ---------------------------------------------------------------------------------------- health
+
+
+@command(app, "doctor")
+def doctor(store: _StoreDir = None, json: JsonFlag = False) -> None:
+    """Check this machine: packages, solver, time zones, store, PDF; say what mends each fault.
+
+    Exit code 1 if `solve` cannot run here.
+
+    [bold]Examples[/bold]
+      stochbess doctor
+      stochbess doctor --json
+    """
+    from stochbess.doctor import examine
+
+    checks = examine(store)
+    if json:
+        from dataclasses import asdict
+
+        print_json([asdict(check) for check in checks])
+    else:
+        from stochbess.cli_output import page
+        from stochbess.cli_tables import show_checks
+
+        with page() as out:
+            show_checks(out, checks)
+    if any(check.status == "failed" for check in checks):
+        raise typer.Exit(1)
+
+
+# -------------------------------------------------------------------------------------- printing
+
+
+def _show_run(view: View, json: bool) -> None:
+    if json:
+        from stochbess.cli_view import run_document
+
+        print_json(run_document(view))
+        return
+    from stochbess.cli_output import page
+    from stochbess.cli_run import show_run
+
+    with page() as out:
+        show_run(out, view)
+
+
+app.add_typer(config_app, name="config")
+app.add_typer(data_app, name="data")
+app.add_typer(scenarios_app, name="scenarios")
+app.add_typer(runs_app, name="runs")

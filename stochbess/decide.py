@@ -6,6 +6,7 @@ relaxation that lets charge and discharge overlap, `profit_lb_eur` from a recour
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -41,12 +42,13 @@ BUILD = {"deterministic": deterministic, "two-stage": two_stage}
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard to try: relative gap, wall-clock limit [s], threads, seed."""
+    """How hard to try: relative gap, wall-clock limit [s], threads, seed; `stop` ends it early."""
 
     gap_frac: float
     time_limit_s: float
     threads: int
     seed: int = 0
+    stop: threading.Event | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ class Problem:
             time_limit_s=effort.time_limit_s,
             threads=effort.threads,
             seed=effort.seed,
+            stop=effort.stop,
             engine=engine,
             risk=risk,
             progress=progress,

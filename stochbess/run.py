@@ -129,21 +129,15 @@ def solve(
     if not store:
         return _compute(case, formulation, record, worth, tell)
     with Store(config.report.store_dir) as kept:
-        known = _stored(kept, record.run_id)
-        if known is not None and not force:
+        known = kept.find(record.run_id)
+        done = known is not None and known.status == "done"
+        if known is not None and done and not force:
             tell("store", "this run is stored already; reading it back")
             return Run(known, kept.frames(record.run_id))
-        with kept.running(record) if known is None else nullcontext():
+        with nullcontext() if done else kept.running(record):
             run = _compute(case, formulation, record, worth, tell)
             kept.save(run.record, run.frames, overwrite=force)
     return run
-
-
-def _stored(store: Store, wanted: str) -> RunRecord | None:
-    for record in store.list():
-        if record.run_id == wanted and record.status == "done":
-            return record
-    return None
 
 
 def _record(config: Config, formulation: str, case: Case, worth: bool) -> RunRecord:
@@ -169,7 +163,7 @@ def _record(config: Config, formulation: str, case: Case, worth: bool) -> RunRec
         formulation=formulation,
         zone=case.market.zone,
         day=case.horizon.first_day,
-        synthetic=case.market.synthetic,
+        synthetic=case.synthetic,
         config_json=config.canonical_json(),
         config_sha256=config.sha256,
         data_sha256=case.market.sha256,
@@ -426,6 +420,7 @@ def compare(
     formulations: Sequence[Formulation] = ("deterministic", "two-stage"),
     *,
     overrides: Sequence[str] = (),
+    market: MarketData | None = None,
     store: bool = True,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
@@ -436,7 +431,7 @@ def compare(
     """
     if not isinstance(config, Config):
         config = load_config(None if config is None else Path(config), overrides)
-    market = open_market(config)
+    market = open_market(config) if market is None else market
     tell: Progress = progress or (lambda stage, detail: None)
     rows = []
     for formulation in formulations:

@@ -7,6 +7,7 @@ returned for the mean scenario.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -47,7 +48,8 @@ def value_decision(
 
 def _wait_and_see(case: Case, problem: Problem, effort: Effort, tell: Tell) -> Interval:
     """Expectation of the scenarios' own optima."""
-    alone = replace(effort, threads=1)
+    stop = threading.Event()
+    alone = replace(effort, threads=1, stop=stop)
     n = len(case.probability)
     one = np.ones(1)
     problem.relaxed, problem.binary  # noqa: B018  compiled once, before the threads share them
@@ -64,6 +66,7 @@ def _wait_and_see(case: Case, problem: Problem, effort: Effort, tell: Tell) -> I
                 intervals.append(interval)
                 tell("worth", f"wait-and-see {len(intervals)} of {n}")
         except BaseException:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return Interval(

@@ -45,7 +45,8 @@ _STATUS = {
 class SolveOptions:
     """How to solve: relative gap, wall-clock limit [s], threads, LP method, progress callback.
 
-    `progress` receives (elapsed seconds, best objective, bound) of a MIP, both to be minimised.
+    `progress` receives (elapsed seconds, best objective, bound) of a MIP, both to be minimised;
+    `stop` ends a MIP or a large LP that another thread runs.
     """
 
     gap_frac: float = 1e-2
@@ -54,6 +55,7 @@ class SolveOptions:
     method: Method = "choose"
     seed: int = 0
     progress: Callable[[float, float, float], None] | None = None
+    stop: threading.Event | None = None
 
 
 def version() -> str:
@@ -103,15 +105,22 @@ def load(problem: Problem, options: SolveOptions) -> Any:
     return h
 
 
-def run_interruptible(h: Any) -> None:
-    """Run HiGHS so that Ctrl-C stops it at its next check and reaches the caller."""
+def run_interruptible(h: Any, stop: threading.Event | None = None) -> None:
+    """Run HiGHS so that an exception in this thread, or `stop`, ends it at its next check.
+
+    Raises
+    ------
+    SolverError : `stop` was set
+    """
     h.HandleUserInterrupt = True
     worker = threading.Thread(target=h.run, daemon=True)
     worker.start()
     try:
         while worker.is_alive():
             worker.join(0.1)
-    except KeyboardInterrupt:
+            if stop is not None and stop.is_set():
+                raise SolverError("the solve was stopped from outside")
+    except BaseException:
         h.cancelSolve()
         worker.join()
         raise
@@ -130,7 +139,7 @@ def solve_problem(problem: Problem, options: SolveOptions) -> SolveOutcome:
     if is_mip and options.progress is not None:
         _subscribe(h, options.progress, started)
     if is_mip or options.threads != 1 or problem.n_columns > 20_000:
-        run_interruptible(h)
+        run_interruptible(h, options.stop)
     else:
         h.run()
     return replace(_read(h, problem, options, is_mip), wall_s=monotonic_s() - started)

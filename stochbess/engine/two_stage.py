@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -72,6 +73,7 @@ def solve_two_stage(
     relax: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
+    stop: threading.Event | None = None,
 ) -> TwoStageOutcome:
     """Minimise the risk-adjusted cost over all scenarios of `block`.
 
@@ -89,7 +91,7 @@ def solve_two_stage(
         binary_recourse = bool(t.integer[ColumnMap(t, 1).recourse].any())
         engine = "extensive" if small or binary_recourse else "decomposition"
     started = monotonic_s()
-    options = SolveOptions(gap_frac, time_limit_s, threads, seed=seed, progress=progress)
+    options = SolveOptions(gap_frac, time_limit_s, threads, seed=seed, progress=progress, stop=stop)
     if engine == "extensive":
         outcome = _extensive(block, options, risk, relax)
     else:

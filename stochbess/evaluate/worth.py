@@ -15,15 +15,31 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 
+# Relative tolerance to which a certified objective is known.
+_TOLERANCE = 1e-6
+
+
 @dataclass(frozen=True)
 class Interval:
-    """`low <= true value <= high`, in EUR."""
+    """`low <= true value <= high`, in EUR, each known to `noise_eur`.
+
+    The noise of a difference is the sum of the noises, so that a sign is not read out of the last
+    digits of two large numbers.
+    """
 
     low: float
     high: float
+    noise_eur: float = -1.0  # negative: 1e-6 of the larger bound
+
+    def __post_init__(self) -> None:
+        if self.noise_eur < 0:
+            noise = _TOLERANCE * max(1.0, abs(self.low), abs(self.high))
+            object.__setattr__(self, "noise_eur", noise)
 
     def __sub__(self, other: Interval) -> Interval:
-        return Interval(self.low - other.high, self.high - other.low)
+        return Interval(
+            self.low - other.high, self.high - other.low, self.noise_eur + other.noise_eur
+        )
 
     @property
     def middle(self) -> float:
@@ -31,7 +47,8 @@ class Interval:
 
     @property
     def sign_known(self) -> bool:
-        return self.low > 0 or self.high < 0
+        """Whether zero lies outside the interval by more than the noise."""
+        return self.low > self.noise_eur or self.high < -self.noise_eur
 
 
 @dataclass(frozen=True)
