@@ -53,7 +53,7 @@ def write_scenarios(scenarios: ScenarioSet, path: Path) -> None:
         _HASH_KEY: scenarios.sha256.encode(),
         _PROVENANCE_KEY: json.dumps(scenarios.provenance, sort_keys=True).encode(),
     }
-    table = _long_table(scenarios).replace_schema_metadata(metadata)
+    table = long_table(scenarios).replace_schema_metadata(metadata)
     temporary: Path | None = None
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -109,7 +109,8 @@ def read_scenarios(path: Path) -> ScenarioSet:
     return found
 
 
-def _long_table(scenarios: ScenarioSet) -> pa.Table:
+def long_table(scenarios: ScenarioSet) -> pa.Table:
+    """The set as the table of a scenario file: one row per scenario, series and label."""
     columns: dict[str, list[object]] = {name: [] for name in COLUMNS}
     for s, name in enumerate(scenarios.names):
         for series in scenarios.series:

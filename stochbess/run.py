@@ -27,6 +27,7 @@ from stochbess.evaluate.worth import Worth
 from stochbess.market.data import MarketData
 from stochbess.reports.facts import Fact, as_records, from_records
 from stochbess.run_record import RunRecord, canonical_json, code_sha256, run_id
+from stochbess.scenario_gen.scenario_file import long_table
 from stochbess.store import Store
 from stochbess.tables import bid_table, run_facts, schedule_table, soc_table, worth_table
 from stochbess.valuation import value_decision, virtual_profit
@@ -42,7 +43,8 @@ CASH_TOLERANCE = 1e-6
 class Run:
     """A stored or storable run: its record, its tables, its facts.
 
-    `frames` holds bids, schedule, soc, cash, scenarios and, if it was valued, worth.
+    `frames` holds bids, schedule, soc, cash, scenarios, scenario_set (the form of a scenario file)
+    and, if it was valued, worth.
     """
 
     record: RunRecord
@@ -220,6 +222,7 @@ def _compute(
         "soc": soc_table(case, decision, probability),
         "cash": ledger.cash.reset_index().rename_axis(columns=None),
         "scenarios": ledger.scenarios,
+        "scenario_set": long_table(case.scenarios).to_pandas(),
     }
     if worths is not None:
         frames["worth"] = worth_table(worths)
