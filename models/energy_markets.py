@@ -10,9 +10,10 @@ from stochbess.models.data import ModelData
 
 
 def add_energy_markets(m: Any, data: ModelData) -> None:
-    """Trades and imbalance; exposes `m.day_ahead_mw, m.schedule_mw, m.energy_cash_eur`.
+    """Trades and imbalance; exposes `m.day_ahead_mw, m.schedule_mw, m.set_point_mw` and cash.
 
-    `schedule_mw[t] > 0` exports. Committed day-ahead energy binds and earns nothing here.
+    `schedule_mw[t] > 0` exports; the set point is the power outside reserve calls. Committed
+    day-ahead energy binds and earns nothing here.
     """
     grid, energy = data.grid, data.energy
     steps, dt = range(grid.n_steps), grid.dt_h
@@ -36,7 +37,12 @@ def add_energy_markets(m: Any, data: ModelData) -> None:
             net = net + m.sell_mw[t] - m.buy_mw[t]
         return net
 
+    def set_point(m: Any, t: int) -> Any:
+        """(1b) what the unit runs at outside reserve calls: schedule and imbalance."""
+        return m.schedule_mw[t] + m.long_mw[t] - m.short_mw[t]
+
     m.schedule_mw = pyo.Expression(steps, rule=schedule)
+    m.set_point_mw = pyo.Expression(steps, rule=set_point)
 
     def day_ahead_cash(m: Any) -> Any:
         if energy.day_ahead == "off":
@@ -68,7 +74,7 @@ def add_energy_markets(m: Any, data: ModelData) -> None:
 
 
 def add_power_balance(m: Any, data: ModelData) -> None:
-    """Converter power = schedule + activation + imbalance. Needs battery, energy, reserves."""
+    """Converter power = set point + activation. Needs battery, energy markets, reserves."""
     steps, block = range(data.grid.n_steps), data.grid.block_of_step
 
     @m.Constraint(steps, doc="(1) power balance at the connection")
@@ -77,8 +83,7 @@ def add_power_balance(m: Any, data: ModelData) -> None:
         if data.reserves.any:
             fcr = m.xi.fcr_activation_frac[t] * m.fcr_mw[int(block[t])]
             activation = m.delivered_up_mw[t] - m.delivered_down_mw[t] + fcr
-        imbalance = m.long_mw[t] - m.short_mw[t]
-        return m.discharge_mw[t] - m.charge_mw[t] == m.schedule_mw[t] + activation + imbalance
+        return m.discharge_mw[t] - m.charge_mw[t] == m.set_point_mw[t] + activation
 
 
 def add_fees(m: Any, data: ModelData) -> None:

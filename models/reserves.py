@@ -33,17 +33,19 @@ def add_capacity(m: Any, data: ModelData) -> None:
         total = {b: float(committed[b]) + lot * lots[b] for b in blocks}
         m.add_component(f"{name}_mw", pyo.Expression(blocks, rule=lambda _, b, x=total: x[b]))
 
-    def least(limit: Floats, b: int) -> float:
-        return float(limit[data.grid.block_of_step == b].min())
+    def band(limit: Floats, committed_afrr: Floats, b: int) -> float:
+        """Power of the block; what was sold before an outage may exceed it, new sales may not."""
+        sold = res.recharge_factor * float(res.committed_fcr_mw[b]) + float(committed_afrr[b])
+        return max(float(limit[data.grid.block_of_step == b].min()), sold)
 
     @m.Constraint(blocks, doc="(8a) upward power with the recharge band of a limited reservoir")
     def recharge_band_up(m: Any, b: int) -> Any:
-        limit = least(data.asset.discharge_limit_mw, b)
+        limit = band(data.asset.discharge_limit_mw, res.committed_afrr_up_mw, b)
         return res.recharge_factor * m.fcr_mw[b] + m.afrr_up_mw[b] <= limit
 
     @m.Constraint(blocks, doc="(8b) downward power with the recharge band")
     def recharge_band_down(m: Any, b: int) -> Any:
-        limit = least(data.asset.charge_limit_mw, b)
+        limit = band(data.asset.charge_limit_mw, res.committed_afrr_down_mw, b)
         return res.recharge_factor * m.fcr_mw[b] + m.afrr_down_mw[b] <= limit
 
     if res.integer_lots and res.fcr != "off" and res.afrr != "off":
@@ -111,17 +113,17 @@ def add_headroom(m: Any, data: ModelData) -> None:
     m.missing_power_up_mw = pyo.Var(steps, domain=pyo.NonNegativeReals)
     m.missing_power_down_mw = pyo.Var(steps, domain=pyo.NonNegativeReals)
 
-    @m.Constraint(steps, doc="(7a) upward power headroom over the schedule")
+    @m.Constraint(steps, doc="(7a) upward power headroom over the set point")
     def headroom_up(m: Any, t: int) -> Any:
         held = m.fcr_mw[int(block[t])] + m.afrr_up_mw[int(block[t])]
         limit = float(asset.discharge_limit_mw[t])
-        return m.schedule_mw[t] + held - m.missing_power_up_mw[t] <= limit
+        return m.set_point_mw[t] + held - m.missing_power_up_mw[t] <= limit
 
-    @m.Constraint(steps, doc="(7b) downward power headroom over the schedule")
+    @m.Constraint(steps, doc="(7b) downward power headroom over the set point")
     def headroom_down(m: Any, t: int) -> Any:
         held = m.fcr_mw[int(block[t])] + m.afrr_down_mw[int(block[t])]
         limit = float(asset.charge_limit_mw[t])
-        return -m.schedule_mw[t] + held - m.missing_power_down_mw[t] <= limit
+        return -m.set_point_mw[t] + held - m.missing_power_down_mw[t] <= limit
 
     # A check point is (boundary of the grid, block whose reserves must be covered there).
     step_ends = [(t + 1, int(block[t])) for t in steps]

@@ -105,7 +105,8 @@ def test_the_case_by_hand_is_settled_line_by_line() -> None:
         + (2.8125 - (12.925 - 11.0))  # end of step 1
         + (1.5625 - (12.0210625 - 11.0))  # end of step 3
     )
-    short_power = (5 + 1 + 2 - 7.5) + (1 + 1 + 1 - 2.5) + (2 + 1 + 3 - 4)
+    # the unit runs at schedule and imbalance: [5.15, 3.7, -2.5, 1]
+    short_power = (5.15 + 1 + 2 - 7.5) + (1 + 1 + 1 - 2.5) + (2.5 + 1 + 3 - 4)
     assert s.reserve_shortfall_mwh_h == pytest.approx(0.5 * (short_energy + short_power))
     assert s.cash_eur == pytest.approx(
         {
@@ -374,8 +375,8 @@ def second_opinion_eur(s: Schedule, p: Prices, g: SettlementTerms) -> float:
             room = (g.fcr_energy_h * fcr + g.afrr_energy_h * down) * g.charge_efficiency_frac
             short += max(0.0, need - (energy - g.energy_min_mwh))
             short += max(0.0, room - (g.energy_max_mwh - energy))
-        short += max(0.0, sched + fcr + up - g.discharge_limit_mw[t])
-        short += max(0.0, -sched + fcr + down - g.charge_limit_mw[t])
+        short += max(0.0, sched + gap + fcr + up - g.discharge_limit_mw[t])
+        short += max(0.0, -sched - gap + fcr + down - g.charge_limit_mw[t])
         price_gap = p.imbalance_long_eur_mwh[t] if gap > 0 else p.imbalance_short_eur_mwh[t]
         total += g.dt_h * (
             p.day_ahead_eur_mwh[unit] * s.day_ahead_mw[unit]

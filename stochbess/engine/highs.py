@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from stochbess.clock import monotonic_s
 from stochbess.engine.certificate import certify
 from stochbess.engine.matrix import Problem
 from stochbess.engine.outcome import Floats, SolveOutcome, Status
-from stochbess.errors import SolverError
+from stochbess.errors import InfeasibleError, SolverError
 
 try:
     import highspy
@@ -29,6 +29,7 @@ except ImportError as error:
 
 Method = Literal["choose", "simplex", "ipx", "hipo"]
 _TOLERANCE = 1e-7
+_IRREDUCIBLE = 4  # HiGHS's bit for an irreducible infeasible subsystem of the LP
 
 _STATUS = {
     highspy.HighsModelStatus.kOptimal: Status.OPTIMAL,
@@ -171,7 +172,8 @@ def _read(h: Any, problem: Problem, options: SolveOptions, is_mip: bool) -> Solv
         hit_time_limit=timed_out,
         message=str(h.modelStatusToString(model_status)),
     )
-    if options.method in ("ipx", "hipo") and not is_mip and info.ipm_iteration_count <= 0:
+    swapped = info.simplex_iteration_count > 0 and info.ipm_iteration_count <= 0
+    if options.method in ("ipx", "hipo") and not is_mip and swapped:
         raise SolverError(
             f"asked for the interior-point method {options.method}, but HiGHS ran another one; "
             'hipo needs the extra package: pip install "highspy[extras]"'
@@ -211,10 +213,10 @@ def _read(h: Any, problem: Problem, options: SolveOptions, is_mip: bool) -> Solv
 def explain_infeasibility(problem: Problem) -> str:
     """Names of the rows and columns of an irreducible infeasible subsystem (LP relaxation)."""
     h = load(problem.relaxed(), SolveOptions())
-    h.setOptionValue("iis_strategy", 1)
-    status, iis = h.getIis()
+    h.setOptionValue("iis_strategy", _IRREDUCIBLE)
+    _, iis = h.getIis()
     rows, columns = list(iis.row_index_), list(iis.col_index_)
-    if status == highspy.HighsStatus.kError or not rows:
+    if not rows and not columns:
         return "no integer solution exists; the continuous relaxation is feasible"
     row_names = [problem.rows[i] if problem.rows else f"row {i}" for i in rows]
     bounded = [problem.columns[j] if problem.columns else f"column {j}" for j in columns]
@@ -234,14 +236,20 @@ class RecourseLP:
     """
 
     def __init__(self, problem: Problem, coupling: Any) -> None:
-        self._h = load(problem.relaxed(), SolveOptions(method="simplex"))
+        self._problem = problem.relaxed()
+        self._h = load(self._problem, SolveOptions(method="simplex"))
         self._coupled = np.flatnonzero(np.diff(coupling.indptr)).astype(np.int32)
         self._coupling = coupling[self._coupled]
         self._lower = problem.row_lower[self._coupled]
         self._upper = problem.row_upper[self._coupled]
 
     def solve(self, x: Floats) -> tuple[float, Floats]:
-        """Optimal recourse cost at first stage x, and a subgradient with respect to x."""
+        """Optimal recourse cost at first stage x, and a subgradient with respect to x.
+
+        Raises
+        ------
+        InfeasibleError : x admits no recourse; names the constraints that conflict
+        """
         h = self._h
         shift = self._coupling @ x
         h.changeRowsBounds(len(shift), self._coupled, self._lower - shift, self._upper - shift)
@@ -250,10 +258,19 @@ class RecourseLP:
             h.clearSolver()
             h.run()
         if h.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            text = h.modelStatusToString(h.getModelStatus())
-            raise SolverError(f"recourse problem ended {text!r}; recourse is meant to be complete")
+            self._fail(shift)
         dual = np.array(h.getSolution().row_dual)[self._coupled]
         return float(h.getInfo().objective_function_value), -(self._coupling.T @ dual)
+
+    def _fail(self, shift: Floats) -> NoReturn:
+        status = self._h.getModelStatus()
+        if status != highspy.HighsModelStatus.kInfeasible:
+            raise SolverError(f"recourse ended {self._h.modelStatusToString(status)!r}")
+        lower, upper = self._problem.row_lower.copy(), self._problem.row_upper.copy()
+        lower[self._coupled] -= shift
+        upper[self._coupled] -= shift
+        conflict = explain_infeasibility(replace(self._problem, row_lower=lower, row_upper=upper))
+        raise InfeasibleError(f"a scenario has no feasible recourse: {conflict}")
 
     def values(self) -> Floats:
         """Recourse columns of the last solve."""

@@ -14,11 +14,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from stochbess.clock import monotonic_s
-from stochbess.engine.highs import MasterLP, RecourseLP
+from stochbess.engine.highs import MasterLP, RecourseLP, explain_infeasibility
 from stochbess.engine.matrix import Blocks, ColumnMap, Problem, single
 from stochbess.engine.risk import Risk
 from stochbess.engine.template import Bools, Floats, Ints
-from stochbess.errors import SolverError
+from stochbess.errors import InfeasibleError
 
 _VIOLATED = 1e-7
 _MOST_ROUNDS = 1000
@@ -52,6 +52,8 @@ class Recourse:
             matrix=sp.csr_array(matrix[:, self.columns]),
             row_lower=whole.row_lower[keep],
             row_upper=whole.row_upper[keep],
+            columns=tuple(t.columns[j] for j in self.columns),
+            rows=tuple(name for name, kept in zip(t.rows, keep, strict=True) if kept),
         )
         return RecourseLP(recourse, sp.csr_array(matrix[:, self.first]))
 
@@ -84,7 +86,7 @@ class CutMaster:
 
     def __init__(self, recourse: Recourse, risk: Risk) -> None:
         block, t = recourse.block, recourse.block.template
-        self.risk, self.probability = risk, block.probability
+        self.risk, self.probability, self._template = risk, block.probability, t
         self.n_first, self.n_scenarios = len(t.first_stage), block.n_scenarios
         self.lower, self.upper = t.lower[t.first_stage], t.upper[t.first_stage]
         self.integer: Bools = t.integer[t.first_stage]
@@ -148,6 +150,24 @@ class CutMaster:
     def set_bounds(self, lower: Floats, upper: Floats) -> None:
         self._lp.set_bounds(np.arange(self.n_first), lower, upper)
 
+    def conflict(self) -> str:
+        """Names of the here-and-now constraints that exclude each other."""
+        t = self._template
+        return explain_infeasibility(
+            Problem(
+                np.zeros(self.n_first),
+                0.0,
+                self.lower,
+                self.upper,
+                self.integer,
+                self.common,
+                self.common_lower,
+                self.common_upper,
+                tuple(t.columns[j] for j in t.first_stage),
+                tuple(t.rows[i] for i in t.common_rows),
+            )
+        )
+
     def solve(self) -> tuple[float, Floats, Floats] | None:
         """(lower bound, x, theta), or None when the bounds admit no x."""
         while True:
@@ -202,19 +222,19 @@ def lp_phase(
 
     Raises
     ------
-    SolverError : the first stage admits no x
+    InfeasibleError : the here-and-now constraints exclude each other, or x has no recourse
     """
     centre = np.clip(np.zeros(master.n_first), master.lower, master.upper)
     cost, gradient = recourse.evaluate(centre)
     master.add_cuts(centre, cost, gradient)
     start = master.solve()
     if start is None:
-        raise SolverError("the here-and-now constraints exclude each other")
+        raise InfeasibleError(f"no here-and-now decision exists: {master.conflict()}")
     centre, best, step, bound = start[1], float("inf"), 0.6, start[0]
     for _ in range(_MOST_ROUNDS):
         result = master.solve()
         if result is None:
-            raise SolverError("the here-and-now constraints exclude each other")
+            raise InfeasibleError(f"no here-and-now decision exists: {master.conflict()}")
         bound, outer, theta = result
         if np.isfinite(best) and best - bound <= tolerance * max(1.0, abs(best)):
             break

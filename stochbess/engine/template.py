@@ -158,7 +158,7 @@ def compile_template(m: pyo.ConcreteModel) -> Template:
     touched[rhs.varying] = True
     known = {id(v) for v in columns} | set(symbols)
     absent = {
-        v.name: float(min(max(0.0, v.lb if v.lb is not None else 0.0), v.ub or 0.0))
+        v.name: _nearest_to_zero(v.lb, v.ub)
         for v in m.component_data_objects(pyo.Var)
         if id(v) not in known
     }
@@ -180,6 +180,11 @@ def compile_template(m: pyo.ConcreteModel) -> Template:
         layout=layout,
         absent=absent,
     )
+
+
+def _nearest_to_zero(lower: float | None, upper: float | None) -> float:
+    value = 0.0 if lower is None else max(0.0, float(lower))
+    return value if upper is None else min(value, float(upper))
 
 
 def _affine_vector(

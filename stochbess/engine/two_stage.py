@@ -108,15 +108,14 @@ def _extensive(block: Blocks, options: SolveOptions, risk: Risk, relax: bool) ->
         problem = problem.relaxed()
     outcome = solve_problem(problem, options)
     if outcome.status is Status.INFEASIBLE:
-        named = replace(single(block, 0), columns=block.template.columns, rows=block.template.rows)
-        detail = solve_problem(named.relaxed() if relax else named, replace(options, progress=None))
-        message = detail.message if detail.status is Status.INFEASIBLE else outcome.message
-        raise InfeasibleError(f"the problem is infeasible: {message}")
-    if outcome.values is None:
+        raise InfeasibleError(_conflict(block, options, relax))
+    if outcome.status is Status.TIME_LIMIT_NO_SOLUTION:
         raise SolverError(
-            f"no solution: {outcome.status.value} ({outcome.message}); "
+            f"no solution within the time limit of {options.time_limit_s:g} s; "
             "allow more time (--time-limit) or fewer scenarios (--n-scenarios)"
         )
+    if outcome.values is None:
+        raise SolverError(f"no solution: {outcome.status.value} ({outcome.message})")
     values = outcome.values[position]
     result = _finish(block, "extensive", values, outcome.objective, outcome.bound, risk, relax)
     return replace(
@@ -125,6 +124,16 @@ def _extensive(block: Blocks, options: SolveOptions, risk: Risk, relax: bool) ->
         nodes=outcome.nodes,
         hit_time_limit=outcome.hit_time_limit,
     )
+
+
+def _conflict(block: Blocks, options: SolveOptions, relax: bool) -> str:
+    """What makes an extensive form infeasible, in the names of the first scenario it shows in."""
+    for s in range(block.n_scenarios):
+        alone = single(block, s)
+        found = solve_problem(alone.relaxed() if relax else alone, replace(options, progress=None))
+        if found.status is Status.INFEASIBLE:
+            return f"scenario {s} has no feasible decision: {found.message}"
+    return "every scenario has a feasible decision, but no here-and-now decision suits all of them"
 
 
 def _with_risk(problem: Problem, block: Blocks, position: Ints, risk: Risk) -> Problem:

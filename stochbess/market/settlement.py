@@ -60,13 +60,13 @@ class Settlement:
 def _shortfalls(
     terms: SettlementTerms,
     energy_mwh: FloatArray,
-    sched_mw: FloatArray,
+    set_point_mw: FloatArray,
     reserve_mw: Mapping[str, FloatArray],
 ) -> float:
     """Sum over all check points of the shortfall, MWh for energy and MW for power.
 
     Energy is checked at every step end with the reserves of the step's block, and at the start of
-    every block; power at every step.
+    every block; power at every step, over the set point: what the unit runs at outside calls.
     """
     b = terms.block_of_step
     starts = np.searchsorted(b, np.arange(terms.block_hours.size))
@@ -82,8 +82,8 @@ def _shortfalls(
     checks = (
         hold_up[block] - (at - terms.energy_min_mwh),
         hold_down[block] - (terms.energy_max_mwh - at),
-        sched_mw + (fcr + up)[b] - terms.discharge_limit_mw,
-        -sched_mw + (fcr + down)[b] - terms.charge_limit_mw,
+        set_point_mw + (fcr + up)[b] - terms.discharge_limit_mw,
+        -set_point_mw + (fcr + down)[b] - terms.charge_limit_mw,
     )
     return float(sum(np.maximum(check, 0.0).sum() for check in checks))
 
@@ -101,9 +101,14 @@ def _violations(
         s.discharge_mw / terms.discharge_efficiency_frac
     )
     band = terms.recharge_factor * reserve_mw["fcr"]
+    # What was sold before an outage may exceed the power that is left; new sales may not.
+    committed = terms.recharge_factor * s.committed_fcr_mw
     least_out, least_in = (
-        np.array([limit[b == i].min() for i in range(band.size)])
-        for limit in (terms.discharge_limit_mw, terms.charge_limit_mw)
+        np.maximum([limit[b == i].min() for i in range(band.size)], committed + sold)
+        for limit, sold in (
+            (terms.discharge_limit_mw, s.committed_afrr_up_mw),
+            (terms.charge_limit_mw, s.committed_afrr_down_mw),
+        )
     )
     quantities = (s.charge_mw, s.discharge_mw, s.buy_mw, s.sell_mw, *reserve_mw.values())
     undelivered = {"up": s.undelivered_up_mw, "down": s.undelivered_down_mw}
@@ -182,7 +187,7 @@ def settle(schedule: Schedule, prices: Prices, terms: SettlementTerms) -> Settle
     ):
         require_price(name, getattr(raw, name), quantity_mw)
 
-    shortfall_mwh_h = dt_h * _shortfalls(terms, s.energy_mwh, sched_mw, reserve_mw)
+    shortfall_mwh_h = dt_h * _shortfalls(terms, s.energy_mwh, sched_mw + imbalance_mw, reserve_mw)
     loop_mw = np.minimum(s.charge_mw - down_mw, s.discharge_mw - up_mw)
     undelivered_mwh = dt_h * (s.undelivered_up_mw + s.undelivered_down_mw).sum()
     t = terms.tariff
