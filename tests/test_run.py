@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,15 +59,15 @@ def test_a_run_offers_every_block_and_hour_and_proves_its_gap(valued: Run) -> No
 
 
 def test_cash_lines_and_scenario_profits_tell_the_same_story(valued: Run) -> None:
-    cash = valued.cash_flows.set_index("line")
-    scenarios = valued.frames["scenarios"].set_index("scenario")
+    cash: Any = valued.cash_flows.set_index("line")
+    scenarios: Any = valued.frames["scenarios"].set_index("scenario")
     for name in scenarios.index:
         assert cash.loc["profit", name] == pytest.approx(scenarios.loc[name, "profit_eur"])
     assert cash.loc["profit", "expected"] == pytest.approx(valued.fact("expected_profit").value)
 
 
 def test_worth_is_ordered_within_its_proven_intervals(valued: Run) -> None:
-    worth = valued.frames["worth"].set_index("measure")
+    worth: Any = valued.frames["worth"].set_index("measure")
     assert (worth["low_eur"] <= worth["high_eur"]).all()
     assert worth.loc["WS", "high_eur"] >= worth.loc["RP", "low_eur"]
     assert worth.loc["RP", "high_eur"] >= worth.loc["EEV", "low_eur"]
@@ -189,7 +190,7 @@ def test_commitments_bind_and_outages_close_blocks() -> None:
     reserves = run.bids[run.bids["market"].isin(["FCR", "aFRR"])]
     closed = reserves[reserves["start_local"].str.endswith("12:00")]
     assert (closed["mw"] == 0).all()
-    block = reserves[reserves["start_local"].str.endswith("04:00")].set_index("product")["mw"]
+    block: Any = reserves[reserves["start_local"].str.endswith("04:00")].set_index("product")["mw"]
     assert block["up"] <= 1  # one of the two lots that fit is sold already
     steps = run.schedule
     during = (steps["delivery_start_utc"] >= "2024-06-26 10:00Z") & (
@@ -219,7 +220,7 @@ def test_separate_days_never_earn_more_than_one_joint_solve() -> None:
 
 
 def test_compare_prices_both_decisions_on_the_same_scenarios() -> None:
-    table = compare(None, overrides=[*SMALL, "markets.afrr.enabled=false"], store=False).set_index(
+    table: Any = compare(None, overrides=[*SMALL, "markets.afrr.enabled=false"], store=False).set_index(
         "formulation"
     )
     gap_eur = 0.02 * abs(table.loc["two-stage", "own_profit_eur"])
