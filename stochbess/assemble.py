@@ -300,15 +300,16 @@ class _Plan:
     def _imbalance(self, reference: Floats, price: Floats | None) -> dict[str, Floats]:
         """Prices at which the *decision* counts imbalance; no price is an arbitrage against it."""
         markets = self.config.markets
-        spread = markets.imbalance.spread_eur_mwh
+        half = markets.intraday.half_spread_eur_mwh if markets.intraday.enabled else 0.0
         if price is None:
+            # Below the half-spread, imbalance would be the cheaper and unlimited market.
+            spread = max(markets.imbalance.spread_eur_mwh, half)
             self.assumptions.append(
                 f"No imbalance price is known: imbalance is settled at the energy price -+ "
                 f"{spread:g} EUR/MWh."
             )
             long, short = reference - spread, reference + spread
         else:
-            half = markets.intraday.half_spread_eur_mwh
             long = np.minimum(price, reference - half)
             short = np.maximum(price, reference + half)
         if (long > short).any():
@@ -342,9 +343,12 @@ class _Plan:
             up = np.maximum(up, afrr.bid_up_eur_mwh)
         if afrr.bid_down_eur_mwh is not None:
             down = np.minimum(down, afrr.bid_down_eur_mwh)
+        share_up, share_down = share("activation_up_mw"), share("activation_down_mw")
+        # Shares are parts of the time (docs/math.md): both directions together fill at most all.
+        whole = np.maximum(1.0, share_up + share_down)
         return {
-            "activation_up_frac": share("activation_up_mw"),
-            "activation_down_frac": share("activation_down_mw"),
+            "activation_up_frac": share_up / whole,
+            "activation_down_frac": share_down / whole,
             "activation_up_eur_mwh": up,
             "activation_down_eur_mwh": down,
         }
@@ -453,7 +457,7 @@ def _asset(config: Config, horizon: Horizon) -> Asset:
         self_discharge_per_h=battery.self_discharge_per_h,
         charge_limit_mw=np.minimum(battery.power_mw * available, importing),
         discharge_limit_mw=np.minimum(battery.power_mw * available, exporting),
-        trade_limit_mw=battery.power_mw,
+        trade_limit_mw=min(battery.power_mw, max(importing, exporting)),
     )
 
 
@@ -515,6 +519,8 @@ def _aging(config: Config, asset: Asset) -> tuple[Aging, SegmentCurve | None]:
         cycle_loss_frac=aging.cycle_loss_frac,
         c_rate_per_h=aging.c_rate_per_h,
     )
+    # The law counts losses of nameplate capacity; the segments divide what is left of it.
+    curve = replace(curve, cost_eur_mwh=curve.cost_eur_mwh / state.soh_frac)
     above_floor = state.soc_frac - battery.soc_min_frac
     points = np.array(state.open_turning_points_frac) - battery.soc_min_frac
     fill = fill_from_turning_points(points, above_floor, aging.n_segments)

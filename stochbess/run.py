@@ -245,7 +245,7 @@ def _compute(
             }
         ),
         volatile_json=canonical_json(volatile),
-        reproducible=not outcome.hit_time_limit,
+        reproducible=not (outcome.hit_time_limit or (worths is not None and worths.cut_short)),
     )
     return Run(done, frames)
 

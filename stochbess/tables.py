@@ -228,7 +228,7 @@ def run_facts(
         Fact("aging", expected("aging_eur"), "EUR", 2, "expected cost of cycle aging in the model"),
         Fact("aging_rainflow", expected("aging_rainflow_eur"), "EUR", 2,
              "the same, recounted by rainflow from the stored energy"),
-        Fact("full_cycles", expected("full_cycles"), "", 3, "discharged over nameplate energy"),
+        Fact("full_cycles", expected("full_cycles"), "", 3, "withdrawn over nameplate energy"),
         Fact("energy_end", expected("energy_end_mwh"), "MWh", 3, "stored at the end"),
         Fact("imbalance", expected("imbalance_mwh"), "MWh", 4, "expected absolute imbalance"),
         Fact("reserve_shortfall", expected("reserve_shortfall_mwh_h"), "MWh h", 4,

@@ -32,21 +32,24 @@ def value_decision(
     """WS, RP, EEV and opponents of a risk-neutral two-stage decision, as intervals of bounds."""
     mean = {name: (case.probability @ values)[None, :] for name, values in case.series.items()}
     tell("worth", "wait-and-see, every scenario on its own")
-    ws = _wait_and_see(case, problem, effort, tell)
+    limits: list[bool] = []
+    ws = _wait_and_see(case, problem, effort, tell, limits)
     tell("worth", "expected-value decision")
-    expected_value = _priced_rule(case, problem, problem, mean, effort)
+    expected_value = _priced_rule(case, problem, problem, mean, effort, limits)
     opponents: dict[str, Interval] = {}
     if case.data.reserves.any:
         tell("worth", "opponents: derated and full-activation reserves")
-        opponents["reserve-derated deterministic"] = _derated(case, problem, mean, effort)
+        opponents["reserve-derated deterministic"] = _derated(case, problem, mean, effort, limits)
         opponents["full-activation deterministic"] = _priced_rule(
-            case, problem, Problem(_full_activation(case.data), "two-stage"), mean, effort
+            case, problem, Problem(_full_activation(case.data), "two-stage"), mean, effort, limits
         )
     rp = Interval(decision.profit_lb_eur, decision.profit_ub_eur)
-    return Worth(ws, rp, expected_value, opponents)
+    return Worth(ws, rp, expected_value, opponents, cut_short=any(limits))
 
 
-def _wait_and_see(case: Case, problem: Problem, effort: Effort, tell: Tell) -> Interval:
+def _wait_and_see(
+    case: Case, problem: Problem, effort: Effort, tell: Tell, limits: list[bool]
+) -> Interval:
     """Expectation of the scenarios' own optima."""
     stop = threading.Event()
     alone = replace(effort, threads=1, stop=stop)
@@ -57,6 +60,7 @@ def _wait_and_see(case: Case, problem: Problem, effort: Effort, tell: Tell) -> I
     def best(s: int) -> Interval:
         series = {name: values[s : s + 1] for name, values in case.series.items()}
         found = problem.decide(series, one, alone, engine="extensive")
+        limits.append(found.outcome.hit_time_limit)
         return Interval(found.profit_lb_eur, found.profit_ub_eur)
 
     intervals: list[Interval] = []
@@ -76,15 +80,27 @@ def _wait_and_see(case: Case, problem: Problem, effort: Effort, tell: Tell) -> I
 
 
 def _priced_rule(
-    case: Case, problem: Problem, rule: Problem, forecast: Mapping[str, Floats], effort: Effort
+    case: Case,
+    problem: Problem,
+    rule: Problem,
+    forecast: Mapping[str, Floats],
+    effort: Effort,
+    limits: list[bool],
 ) -> Interval:
     """Decide by `rule` on one forecast; price the decision on the scenarios of the case."""
     decided = rule.decide(forecast, np.ones(1), effort, engine="extensive")
+    limits.append(decided.outcome.hit_time_limit)
     priced = problem.evaluate(case.series, case.probability, decided.first_stage, effort)
     return Interval(priced.profit_lb_eur, priced.relaxed_profit_eur)
 
 
-def _derated(case: Case, problem: Problem, mean: Mapping[str, Floats], effort: Effort) -> Interval:
+def _derated(
+    case: Case,
+    problem: Problem,
+    mean: Mapping[str, Floats],
+    effort: Effort,
+    limits: list[bool],
+) -> Interval:
     """The mean scenario with a cap on reserve, tuned on the same scenarios: a strong opponent."""
     power = case.config.battery.power_mw
     tried: dict[tuple[int, int], Interval] = {}
@@ -102,7 +118,7 @@ def _derated(case: Case, problem: Problem, mean: Mapping[str, Floats], effort: E
             afrr_max_mw=min(reserves.afrr_max_mw, lots[1] * reserves.afrr_lot_mw),
         )
         rule = Problem(replace(case.data, reserves=capped), "two-stage")
-        tried[lots] = _priced_rule(case, problem, rule, mean, effort)
+        tried[lots] = _priced_rule(case, problem, rule, mean, effort, limits)
     return max(tried.values(), key=lambda interval: interval.low)
 
 

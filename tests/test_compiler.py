@@ -12,6 +12,7 @@ import pyomo.environ as pyo
 import pytest
 
 from stochbess.decide import by_component
+from stochbess.engine.highs import SolveOptions, solve_problem
 from stochbess.engine.matrix import blocks, extensive_form, single
 from stochbess.engine.template import compile_template
 from stochbess.errors import ScenarioError, SolverError
@@ -172,6 +173,24 @@ def test_a_variable_that_nothing_mentions_lies_nearest_to_zero_within_its_bounds
     template = compile_template(m)
     values = by_component(template, np.zeros((2, len(template.columns))))
     assert values["unused"].tolist() == [[value, value]] * 2
+
+
+@pytest.mark.parametrize(
+    ("row", "least"),
+    [(lambda m: m.x >= m.xi.b[0], 3.0), (lambda m: (1 + m.xi.a[0]) * m.x >= 8, 4.0)],
+    ids=["right-hand side", "coefficient"],
+)
+def test_a_row_of_here_and_now_columns_with_scenario_data_holds_in_every_scenario(
+    row: Callable[[Any], Any], least: float
+) -> None:
+    m = toy()
+    m.own = pyo.Constraint(expr=row(m))
+    template = compile_template(m)
+    assert template.common_rows.size == 0
+    series = {"a": np.array([[3.0, 0.0], [1.0, 0.0]]), "b": np.array([[2.0], [3.0]])}
+    problem, _ = extensive_form(blocks(template, series, uneven(2)))
+    found = solve_problem(problem, SolveOptions())
+    assert found.values is not None and found.values[0] == pytest.approx(least)
 
 
 def test_the_extensive_form_keeps_common_rows_and_here_and_now_columns_once() -> None:

@@ -120,13 +120,23 @@ def test_the_relaxed_row_is_the_projection_of_the_binary_rows(name: str) -> None
     assert costs[0] == pytest.approx(costs[1], rel=1e-8)
 
 
-def test_the_bound_holds_for_the_exact_problem_with_all_binaries() -> None:
-    case = deeply_negative(CASES["plain"], n_scenarios=2)
+def test_bounds_hold_for_the_exact_problem_with_all_binaries_whatever_the_gap() -> None:
+    case = small(CASES["plain"], 3, seed=63)
     _, binary = whole(case)
     exact = -solve_two_stage(binary, gap_frac=1e-6, time_limit_s=60.0, engine="extensive").cost
-    found = Problem(case.data, "two-stage").decide(case.series, case.probability, EFFORT)
-    slack = 1e-5 * abs(exact)
-    assert found.profit_lb_eur - slack <= exact <= found.profit_ub_eur + slack
+    problem, slack, gaps = Problem(case.data, "two-stage"), 1e-5 * abs(exact), []
+    for gap in (1e-5, 0.1, 0.3):
+        found = problem.decide(
+            case.series,
+            case.probability,
+            replace(EFFORT, gap_frac=gap),
+            engine="decomposition",
+        )
+        assert found.profit_lb_eur - slack <= exact <= found.profit_ub_eur + slack
+        gaps.append(found.gap_frac)
+    # The coarse search did stop early: its incumbent alone would be no bound.
+    assert gaps[-1] > gaps[0] + 0.005
+    assert -found.outcome.cost < exact - slack
 
 
 def test_evaluating_a_decision_prices_it_as_the_search_did() -> None:

@@ -13,7 +13,7 @@ the window leaves it untouched. With these increments
 
 to rounding. For a convex cost of depth with cost(0) = 0 the sum over half cycles is convex in the
 path when the first point, which is data, is held (Shi, Xu, Tan, Kirschen & Zhang 2019,
-doi 10.1109/TAC.2018.2876788); `cost_gradient` is then a subgradient.
+doi 10.1109/TAC.2018.2867507); `cost_gradient` is then a subgradient.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Van Slyke & Wets 1969 (doi 10.1137/0117061), multi-cut form of Birge & Louveaux 1988
 (doi 10.1016/0377-2217(88)90159-2), stabilised by in-out separation (Ben-Ameur & Neto 2007,
-doi 10.1002/net.20190). The master's optimum is a valid lower bound at every iteration.
+doi 10.1002/net.20137). The master's optimum is a valid lower bound at every iteration.
 """
 
 from __future__ import annotations

@@ -61,12 +61,14 @@ class Worth:
     rp : the recourse problem, the stochastic optimum
     eev : the expected result of the expected-value decision, at the tie-break of its solver
     opponents : name -> expected result of another decision rule on the same scenarios
+    cut_short : a wall-clock limit ended one of the solves; the intervals hold all the same
     """
 
     ws: Interval
     rp: Interval
     eev: Interval
     opponents: dict[str, Interval]
+    cut_short: bool = False
 
     @property
     def evpi(self) -> Interval:
