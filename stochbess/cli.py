@@ -30,6 +30,7 @@ from stochbess.cli_options import (
     ConfigOptions,
     JsonFlag,
     QuietFlag,
+    ReportOptions,
     formulation_faults,
     option,
 )
@@ -97,6 +98,7 @@ def _root(
 @command(app, "solve")
 def solve(
     options: CaseOptions,
+    report: ReportOptions,
     formulation: Annotated[
         str, option("--formulation/-f", "NAME", "two-stage (default) or deterministic.")
     ] = FORMULATIONS[0],
@@ -126,14 +128,20 @@ def solve(
       stochbess solve -f deterministic --scenarios realised --days 7 --separate-days
       stochbess solve --set battery.power_mw=10 --set battery.energy_mwh=20
       stochbess solve --json --quiet > run.json
+      stochbess solve --report
     """
     config = options.load(formulation_faults(f"--formulation {formulation}", [formulation]))
     if separate_days:
-        if formulation != "deterministic" or config.scenarios.source != "realised" or bids:
+        if (
+            formulation != "deterministic"
+            or config.scenarios.source != "realised"
+            or bids
+            or report.wanted
+        ):
             raise ConfigError(
                 "--separate-days solves with perfect foresight and makes no bids: it needs "
                 f"--formulation deterministic (found {formulation}) and --scenarios realised "
-                f"(found {config.scenarios.source}), without --bids."
+                f"(found {config.scenarios.source}), without --bids and --report."
             )
         _solve_days(config, json, quiet)
         return
@@ -158,6 +166,8 @@ def solve(
 
         write_bids(view.record, view.frames["bids"], bids)
     _show_run(view, json)
+    if report.wanted:
+        _write_report(view, report.report_dir, quiet)
 
 
 def _solve_days(config: Config, json: bool, quiet: bool) -> None:
@@ -226,6 +236,43 @@ def _about(config: Config, market: MarketData) -> dict[str, Any]:
         "config_sha256": config.sha256,
         "data_sha256": market.sha256,
     }
+
+
+@command(app, "report")
+def report(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="Run id or its beginning.")],
+    out: Annotated[
+        Path | None, option("--out", "DIR", "Write it there. Default: reports/RUN in the store.")
+    ] = None,
+    store: _StoreDir = None,
+    quiet: QuietFlag = False,
+) -> None:
+    """Write the report of a stored run: HTML, PDF and the facts behind every number.
+
+    Without the libraries for PDF it writes the HTML and the facts, and ends with exit code 8.
+
+    [bold]Examples[/bold]
+      stochbess report 1f3a
+      stochbess report 1f3a --out report
+    """
+    from stochbess.cli_view import View
+    from stochbess.store import Store
+
+    directory = _store_dir(store)
+    with Store(directory, read_only=True) as kept:
+        record = kept.get(run_id)
+        frames = kept.frames(record.run_id)
+    _write_report(View(record, frames, directory), out, quiet)
+
+
+def _write_report(view: View, directory: Path | None, quiet: bool) -> None:
+    with Progress(quiet) as progress:
+        progress("report", "loading")
+        from stochbess.report import default_directory, write_report
+
+        place = directory or default_directory(view.store_dir, view.record.run_id)
+        write_report(view.record, view.frames, place, progress)
+        progress("written", str(place))
 
 
 # -------------------------------------------------------------------------------- configuration

@@ -37,6 +37,24 @@ QuietFlag = Annotated[bool, option("--quiet/-q", None, "No progress on standard 
 
 
 @dataclass(frozen=True)
+class ReportOptions:
+    """Whether to write a report of the run, and where."""
+
+    report: Annotated[
+        bool,
+        option("--report", None, "Also write a report (HTML, PDF, facts.json).", _STORE),
+    ] = False
+    report_dir: Annotated[
+        Path | None,
+        option("--report-dir", "DIR", "Write it there. Default: reports/RUN in the store.", _STORE),
+    ] = None
+
+    @property
+    def wanted(self) -> bool:
+        return self.report or self.report_dir is not None
+
+
+@dataclass(frozen=True)
 class ConfigOptions:
     """Which configuration, and what replaces its values."""
 
