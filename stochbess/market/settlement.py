@@ -88,11 +88,27 @@ def _shortfalls(
     return float(sum(np.maximum(check, 0.0).sum() for check in checks))
 
 
+def _netted(s: Schedule, prices: Prices, called_mw: Mapping[str, FloatArray]) -> list[FloatArray]:
+    """Discharge and charge that calls require while they last and that the flows do not show.
+
+    A call fills its share of the step: in that time the unit runs at its power outside calls plus
+    what the call delivers, and calls in both directions do not net out.
+    """
+    up = called_mw["up"] - s.undelivered_up_mw
+    down = called_mw["down"] - s.undelivered_down_mw
+    base = s.discharge_mw - s.charge_mw - up + down
+    return [
+        up + prices.activation_up_frac * base - s.discharge_mw,
+        down - prices.activation_down_frac * base - s.charge_mw,
+    ]
+
+
 def _violations(
     schedule: Schedule,
     terms: SettlementTerms,
     reserve_mw: Mapping[str, FloatArray],
     called_mw: Mapping[str, FloatArray],
+    prices: Prices,
 ) -> dict[str, float]:
     """Largest violation of each physical rule; 0 where it is kept."""
     s, b, e = schedule, terms.block_of_step, schedule.energy_mwh
@@ -127,6 +143,7 @@ def _violations(
             for side, mw in undelivered.items()
             for part in (-mw, mw - np.maximum(called_mw[side], 0.0))
         ],
+        "gross_flow_mw": _netted(s, prices, called_mw),
         "negative_quantity_mw": [-quantity for quantity in quantities],
     }
     return {
@@ -214,7 +231,7 @@ def settle(schedule: Schedule, prices: Prices, terms: SettlementTerms) -> Settle
         imbalance_mw=imbalance_mw,
         reserve_shortfall_mwh_h=shortfall_mwh_h,
         loop_energy_mwh=dt_h * float(np.maximum(loop_mw, 0.0).sum()),
-        violations=_violations(s, terms, reserve_mw, called_mw),
+        violations=_violations(s, terms, reserve_mw, called_mw, p),
     )
 
 
