@@ -19,8 +19,13 @@ def add_energy_markets(m: Any, data: ModelData) -> None:
     steps, dt = range(grid.n_steps), grid.dt_h
     unit = grid.day_ahead_of_step
     if energy.day_ahead != "off":
-        limit = data.asset.trade_limit_mw
-        m.day_ahead_mw = pyo.Var(range(grid.n_day_ahead), bounds=(-limit, limit))
+        limit, sold = data.asset.trade_limit_mw, energy.committed_day_ahead_mw
+
+        def box(_: Any, n: int) -> tuple[float, float]:
+            """(6) new and committed energy together stay within the power; no sale is forced."""
+            return min(0.0, -limit - float(sold[n])), max(0.0, limit - float(sold[n]))
+
+        m.day_ahead_mw = pyo.Var(range(grid.n_day_ahead), bounds=box)
     if energy.intraday:
         m.buy_mw = pyo.Var(steps, bounds=(0, energy.liquidity_mw))
         m.sell_mw = pyo.Var(steps, bounds=(0, energy.liquidity_mw))

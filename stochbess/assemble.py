@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -50,6 +50,7 @@ Floats = npt.NDArray[np.float64]
 # many days are looked at (docs/adr/0004).
 TERMINAL_QUANTILES = (0.5, 0.4, 0.3, 0.2)
 TERMINAL_DAYS = 28
+_TOO_OLD_DAYS = 7
 # Parameters of the rulebook that enter a decision; the others need no warning.
 _RULES_USED = {
     "day_ahead": ("gate_local", "mtu_min"),
@@ -153,6 +154,13 @@ class _Plan:
             for name in ("day_ahead", "intraday_auction", "fcr", "afrr_capacity")
         }
         self.afrr = self._afrr_open()
+        sold = config.battery.state.commitments
+        self.afrr_called = self.afrr or any(c.market.startswith("afrr") for c in sold)
+        if sold:
+            self.assumptions.append(
+                "What was sold earlier binds, and its cost of delivery counts; its income was "
+                "booked when it was sold and is not part of the profit."
+            )
         self.fcr = config.markets.fcr.enabled
         enabled = config.markets
         open_names = [
@@ -220,9 +228,9 @@ class _Plan:
         if self.fcr:
             names.append("fcr_eur_mw")
         if self.afrr:
+            names += ["afrr_up_eur_mw_h", "afrr_down_eur_mw_h"]
+        if self.afrr_called:
             names += [
-                "afrr_up_eur_mw_h",
-                "afrr_down_eur_mw_h",
                 "afrr_energy_up_eur_mwh",
                 "afrr_energy_down_eur_mwh",
                 "activation_up_mw",
@@ -235,7 +243,13 @@ class _Plan:
     def scenarios(self) -> ScenarioSet:
         scenario, needed = self.config.scenarios, self.needed()
         borrowed = None
-        if self.afrr and "afrr_activation" not in self.market.series:
+        if self.afrr_called and "afrr_activation" not in self.market.series:
+            if self.config.markets.afrr.activation_fallback != "reference":
+                raise DataError(
+                    f"battery.state.commitments holds aFRR, but {self.market.zone} has no series "
+                    "afrr_activation, so its calls are unknown. Set "
+                    "markets.afrr.activation_fallback=reference to borrow the synthetic signal."
+                )
             borrowed = reference_market()
             self.assumptions.append(
                 f"aFRR activation of {self.market.zone} is the SYNTHETIC signal of the reference "
@@ -256,6 +270,12 @@ class _Plan:
                 f"LOOK-AHEAD: forecasts for D are assumed known at {assumed} local, before they "
                 "are published."
             )
+        self._check_age()
+        if scenario.n > scenario.neighbours:
+            self.assumptions.append(
+                f"{scenario.n} scenarios are drawn from {scenario.neighbours} past days with "
+                "repetition: the tails are those of the distinct days."
+            )
         return analog_scenarios(
             self.market,
             self.horizon,
@@ -270,6 +290,25 @@ class _Plan:
             else gate_utc(assumed, self.horizon.first_day, self.market.timezone),
             borrowed,
         )
+
+    def _check_age(self) -> None:
+        """Old data make a plausible decision for the wrong time; say so, or refuse."""
+        stem, column = "day_ahead", "price_eur_mwh"
+        known = self.market.as_of(self.gate).column(stem, column)
+        if known.empty:
+            return
+        age = pd.Timestamp(self.gate) - known.index[-1]
+        if age > pd.Timedelta(days=_TOO_OLD_DAYS):
+            raise DataError(
+                f"{stem} of {self.market.zone} known at the gate {self.gate:%Y-%m-%d %H:%MZ} ends "
+                f"{known.index[-1]:%Y-%m-%d %H:%MZ}, {age.days} days before. Expected at most "
+                f"{_TOO_OLD_DAYS}. Choose an earlier day, or import newer data."
+            )
+        if age > pd.Timedelta(days=1):
+            self.assumptions.append(
+                f"STALE DATA: the last price known at the gate is {age.days} day(s) old "
+                f"({known.index[-1]:%Y-%m-%d %H:%MZ})."
+            )
 
     def series(self, scenarios: ScenarioSet) -> dict[str, Floats]:
         """Scenario data of the model from a scenario set (docs/math.md, section Scenario data)."""
@@ -321,7 +360,7 @@ class _Plan:
 
     def _activation(self, values: dict[str, Floats], zeros: Floats) -> dict[str, Floats]:
         afrr = self.config.markets.afrr
-        if self.afrr:
+        if self.afrr_called:
             self.assumptions += [
                 f"aFRR bids stand {afrr.depth_mw:g} MW deep in the merit order and are called "
                 f"linearly over the next {afrr.width_mw:g} MW.",
@@ -332,18 +371,19 @@ class _Plan:
             ]
 
         def share(name: str) -> Floats:
-            if name not in values or not self.afrr:
+            if name not in values:
                 return zeros
             called = (values[name] - afrr.depth_mw) / afrr.width_mw
             return np.asarray(np.clip(called, 0.0, 1.0))
 
         up = values.get("afrr_energy_up_eur_mwh", zeros)
         down = values.get("afrr_energy_down_eur_mwh", zeros)
-        if afrr.bid_up_eur_mwh is not None:
-            up = np.maximum(up, afrr.bid_up_eur_mwh)
-        if afrr.bid_down_eur_mwh is not None:
-            down = np.minimum(down, afrr.bid_down_eur_mwh)
         share_up, share_down = share("activation_up_mw"), share("activation_down_mw")
+        # A bid beyond the marginal price is not called; one within it is paid the marginal price.
+        if afrr.bid_up_eur_mwh is not None:
+            share_up = np.where(up >= afrr.bid_up_eur_mwh, share_up, 0.0)
+        if afrr.bid_down_eur_mwh is not None:
+            share_down = np.where(down <= afrr.bid_down_eur_mwh, share_down, 0.0)
         # Shares are parts of the time (docs/math.md): both directions together fill at most all.
         whole = np.maximum(1.0, share_up + share_down)
         return {
@@ -467,11 +507,28 @@ def _availability(config: Config, horizon: Horizon) -> Floats:
     zone = ZoneInfo(horizon.timezone)
     width = timedelta(minutes=horizon.step_min)
     for outage in config.battery.state.outages:
-        begin = outage.from_local.replace(tzinfo=zone)
-        end = outage.to_local.replace(tzinfo=zone)
+        begin = _instant(outage.from_local, zone, "battery.state.outages")
+        end = _instant(outage.to_local, zone, "battery.state.outages")
         hit = (horizon.steps + width > pd.Timestamp(begin)) & (horizon.steps < pd.Timestamp(end))
         available[hit] = np.minimum(available[hit], outage.available_frac)
     return available
+
+
+def _instant(local: datetime, zone: ZoneInfo, key: str) -> datetime:
+    """A local time in its zone; the first of the two in autumn.
+
+    Raises
+    ------
+    ConfigError : the clock skips that time in spring
+    """
+    aware = local.replace(tzinfo=zone)
+    back = aware.astimezone(UTC).astimezone(zone)
+    if back.replace(tzinfo=None) != local:
+        raise ConfigError(
+            f"{key}: {local:%Y-%m-%dT%H:%M} does not exist in {zone.key}; the clock skips to "
+            f"{back:%H:%M} that night. State a time that exists."
+        )
+    return aware
 
 
 def _committed(config: Config, horizon: Horizon, market: str) -> Floats:
@@ -482,7 +539,9 @@ def _committed(config: Config, horizon: Horizon, market: str) -> Floats:
     for commitment in config.battery.state.commitments:
         if commitment.market != market:
             continue
-        start = pd.DatetimeIndex([commitment.start_local.replace(tzinfo=zone)])
+        start = pd.DatetimeIndex(
+            [_instant(commitment.start_local, zone, "battery.state.commitments")]
+        )
         at = labels.get_indexer(start.tz_convert("UTC"))[0]
         if at < 0:
             raise ConfigError(

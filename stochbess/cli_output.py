@@ -67,7 +67,7 @@ def amount(value: float | None, digits: int = 2) -> Text:
 def warn_synthetic(out: Console) -> None:
     """The label that no synthetic result goes without."""
     text = Text("SYNTHETIC DATA", "bold", justify="center")
-    text.append(" from a made-up market: no statement about any real one", "not bold")
+    text.append(": prices or calls are made up, no statement about a real market", "not bold")
     out.print(Panel(text, box=box.HEAVY, style="black on yellow", width=out.width))
 
 

@@ -103,15 +103,17 @@ class Problem:
         engine: Engine = "auto",
         risk: Risk = NEUTRAL,
         progress: Callable[[float, float, float], None] | None = None,
+        start: Mapping[str, float] | None = None,
     ) -> Decision:
         """Best here-and-now decision for the scenarios, and the exclusive recourse of each.
 
         Where excluding simultaneous flows costs more of the gap than was set aside for it, the
-        relaxation is solved once more to what is left.
+        relaxation is solved once more to what is left. `start` is a here-and-now decision to begin
+        from (see `solve_two_stage`).
         """
         started = monotonic_s()
         share = _RELAXATION_SHARE
-        decision = self._attempt(series, probability, effort, share, engine, risk, progress)
+        decision = self._attempt(series, probability, effort, share, engine, risk, progress, start)
         lost_frac = (decision.relaxed_profit_eur - decision.profit_lb_eur) / max(
             1.0, abs(decision.profit_lb_eur)
         )
@@ -121,7 +123,7 @@ class Problem:
             return decision
         again = replace(effort, time_limit_s=max(1.0, effort.time_limit_s - spent_s))
         share = 0.9 * left / effort.gap_frac
-        second = self._attempt(series, probability, again, share, engine, risk, progress)
+        second = self._attempt(series, probability, again, share, engine, risk, progress, start)
         best = max(decision, second, key=lambda d: d.profit_lb_eur)
         return replace(best, profit_ub_eur=min(decision.profit_ub_eur, second.profit_ub_eur))
 
@@ -134,6 +136,7 @@ class Problem:
         engine: Engine,
         risk: Risk,
         progress: Callable[[float, float, float], None] | None,
+        start: Mapping[str, float] | None,
     ) -> Decision:
         """One solve of the relaxation to `share` of the gap, and its exclusive recourse."""
         outcome = solve_two_stage(
@@ -143,6 +146,7 @@ class Problem:
             threads=effort.threads,
             seed=effort.seed,
             stop=effort.stop,
+            start=None if start is None else self._first_stage(start),
             engine=engine,
             risk=risk,
             progress=progress,
@@ -171,7 +175,7 @@ class Problem:
                 lot = round(outcome.values[s, relaxed[t.columns[j]]])
                 lower[j] = upper[j] = float(lot)
             fixed = replace(problem, lower=lower, upper=upper, integer=np.zeros(len(lower), bool))
-            options = SolveOptions(effort.gap_frac * 0.1, effort.time_limit_s, effort.threads)
+            options = SolveOptions(effort.gap_frac * 0.1, effort.time_limit_s)
             found, cost, count = solve_lazily_whole(fixed, t.integer & ~keep, options)
             values.append(found)
             costs.append(cost)
@@ -186,13 +190,16 @@ class Problem:
         effort: Effort,
     ) -> Decision:
         """Price a given here-and-now decision on the scenarios; missing names count as zero."""
-        names = [self.relaxed.columns[j] for j in self.relaxed.first_stage]
-        x = np.array([first_stage.get(name, 0.0) for name in names])
+        x = self._first_stage(first_stage)
         outcome = evaluate_first_stage(blocks(self.relaxed, series, probability), x, effort.threads)
         values, cost, made_whole = exclusive_recourse(
             blocks(self.binary, series, probability), x, effort.threads
         )
         return _decision(self.binary, outcome, values, cost, made_whole, probability, NEUTRAL)
+
+    def _first_stage(self, by_name: Mapping[str, float]) -> Floats:
+        names = [self.relaxed.columns[j] for j in self.relaxed.first_stage]
+        return np.array([by_name.get(name, 0.0) for name in names])
 
 
 def _decision(

@@ -30,7 +30,7 @@ from stochbess.run_record import RunRecord, canonical_json, code_sha256, run_id
 from stochbess.scenario_gen.scenario_file import long_table
 from stochbess.store import Store
 from stochbess.tables import bid_table, run_facts, schedule_table, soc_table, worth_table
-from stochbess.valuation import value_decision, virtual_profit
+from stochbess.valuation import mean_series, value_decision, virtual_profit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -120,8 +120,7 @@ def solve(
             f"formulation {formulation!r} is unknown; expected one of "
             f"{', '.join(get_args(Formulation))}"
         )
-    if not isinstance(config, Config):
-        config = load_config(None if config is None else Path(config), overrides)
+    config = _loaded(config, overrides)
     tell: Progress = progress or (lambda stage, detail: None)
     tell("data", "reading market data")
     market = open_market(config) if market is None else market
@@ -140,6 +139,26 @@ def solve(
             run = _compute(case, formulation, record, worth, tell)
             kept.save(run.record, run.frames, overwrite=force)
     return run
+
+
+def _loaded(config: Config | Path | str | None, overrides: Sequence[str]) -> Config:
+    """A configuration from whatever a caller has; overrides go with a file or the default only."""
+    if isinstance(overrides, str):
+        raise ConfigError(
+            f"overrides is the text {overrides!r}; expected a list such as [{overrides!r}]."
+        )
+    if isinstance(config, Config):
+        if overrides:
+            raise ConfigError(
+                "overrides were given beside a Config, which is complete. Pass them to "
+                "load_config(path, overrides) instead."
+            )
+        return config
+    if config is not None and not isinstance(config, str | Path):
+        raise ConfigError(
+            f"config is a {type(config).__name__}; expected a Config, a path, or None."
+        )
+    return load_config(None if config is None else Path(config), overrides)
 
 
 def _record(config: Config, formulation: str, case: Case, worth: bool) -> RunRecord:
@@ -198,6 +217,12 @@ def _compute(
     else:
         series, names, probability = case.series, case.scenarios.names, case.probability
     tell("solve", f"{formulation}, {len(probability)} scenario(s)")
+    expected_value: Decision | None = None
+    if formulation == "two-stage":
+        # Decided first: it is the opponent of VSS, and the search never ends below it.
+        expected_value = problem.decide(
+            mean_series(case), np.ones(1), effort_of(config), engine="extensive"
+        )
     decision = problem.decide(
         series,
         probability,
@@ -205,13 +230,14 @@ def _compute(
         engine=config.solver.engine if formulation == "two-stage" else "extensive",
         risk=Risk(config.risk.cvar_weight, config.risk.cvar_level),
         progress=lambda at, cost, bound: tell("solve", _gap_line(at, cost, bound)),
+        start=None if expected_value is None else expected_value.first_stage,
     )
     ledger = keep_ledger(names, probability, decision.values, series, books_of(case))
     check_cash(ledger, decision)
     worths: Worth | None = None
     virtual: float | None = None
-    if worth and formulation == "two-stage" and not config.risk.cvar_weight:
-        worths = value_decision(case, problem, decision, effort_of(config), tell)
+    if worth and expected_value is not None and not config.risk.cvar_weight:
+        worths = value_decision(case, problem, decision, expected_value, effort_of(config), tell)
     if worth:
         tell("worth", "profit that needs no battery")
         virtual = virtual_profit(case, series, probability, effort_of(config), formulation)
@@ -432,8 +458,7 @@ def compare(
     A deterministic decision is also priced on the scenarios of the stochastic one: the column
     `expected_profit_eur` compares like with like.
     """
-    if not isinstance(config, Config):
-        config = load_config(None if config is None else Path(config), overrides)
+    config = _loaded(config, overrides)
     market = open_market(config) if market is None else market
     tell: Progress = progress or (lambda stage, detail: None)
     rows = []

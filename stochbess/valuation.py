@@ -26,16 +26,26 @@ Tell = Callable[[str, str], None]
 DERATINGS = (0.0, 0.25, 0.5, 0.75)
 
 
+def mean_series(case: Case) -> dict[str, Floats]:
+    """The expected scenario of a case, as one scenario."""
+    return {name: (case.probability @ values)[None, :] for name, values in case.series.items()}
+
+
 def value_decision(
-    case: Case, problem: Problem, decision: Decision, effort: Effort, tell: Tell
+    case: Case,
+    problem: Problem,
+    decision: Decision,
+    expected_value: Decision,
+    effort: Effort,
+    tell: Tell,
 ) -> Worth:
     """WS, RP, EEV and opponents of a risk-neutral two-stage decision, as intervals of bounds."""
-    mean = {name: (case.probability @ values)[None, :] for name, values in case.series.items()}
+    mean = mean_series(case)
     tell("worth", "wait-and-see, every scenario on its own")
-    limits: list[bool] = []
+    limits = [expected_value.outcome.hit_time_limit]
     ws = _wait_and_see(case, problem, effort, tell, limits)
-    tell("worth", "expected-value decision")
-    expected_value = _priced_rule(case, problem, problem, mean, effort, limits)
+    tell("worth", "pricing the expected-value decision")
+    eev = _priced(case, problem, expected_value, effort)
     opponents: dict[str, Interval] = {}
     if case.data.reserves.any:
         tell("worth", "opponents: derated and full-activation reserves")
@@ -44,7 +54,7 @@ def value_decision(
             case, problem, Problem(_full_activation(case.data), "two-stage"), mean, effort, limits
         )
     rp = Interval(decision.profit_lb_eur, decision.profit_ub_eur)
-    return Worth(ws, rp, expected_value, opponents, cut_short=any(limits))
+    return Worth(ws, rp, eev, opponents, cut_short=any(limits))
 
 
 def _wait_and_see(
@@ -90,6 +100,11 @@ def _priced_rule(
     """Decide by `rule` on one forecast; price the decision on the scenarios of the case."""
     decided = rule.decide(forecast, np.ones(1), effort, engine="extensive")
     limits.append(decided.outcome.hit_time_limit)
+    return _priced(case, problem, decided, effort)
+
+
+def _priced(case: Case, problem: Problem, decided: Decision, effort: Effort) -> Interval:
+    """What a decision earns on the scenarios of the case, with the recourse of all others."""
     priced = problem.evaluate(case.series, case.probability, decided.first_stage, effort)
     return Interval(priced.profit_lb_eur, priced.relaxed_profit_eur)
 

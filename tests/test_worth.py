@@ -14,13 +14,13 @@ from scipy.optimize import linprog
 
 from stochbess.assemble import Case, build_case
 from stochbess.config import load_config
-from stochbess.decide import Effort, Problem
+from stochbess.decide import Decision, Effort, Problem
 from stochbess.engine.matrix import blocks
 from stochbess.engine.risk import Risk, cvar
 from stochbess.engine.two_stage import evaluate_first_stage, solve_two_stage
 from stochbess.evaluate.worth import Interval, Worth, cvar_eur, quantile_eur
 from stochbess.models.data import ModelData
-from stochbess.valuation import value_decision, virtual_profit
+from stochbess.valuation import mean_series, value_decision, virtual_profit
 from tests.small_case import changed, energy_only, grid, plain, series_of
 
 Floats = npt.NDArray[np.float64]
@@ -38,6 +38,11 @@ def profits(draw: st.DrawFn) -> tuple[Floats, Floats]:
     )
     weight = np.array(draw(st.lists(st.integers(1, 50), min_size=n, max_size=n)), float)
     return np.array(profit), weight / weight.sum()
+
+
+def of_mean(case: Case, problem: Problem) -> Decision:
+    """The expected-value decision."""
+    return problem.decide(mean_series(case), np.ones(1), EFFORT, engine="extensive")
 
 
 levels = st.sampled_from([0.0, 0.5, 0.9, 0.95, 0.999]) | st.floats(0.0, 0.999)
@@ -192,7 +197,9 @@ def test_worth_is_bracketed_by_what_the_engine_finds_for_each_rule() -> None:
     problem = Problem(case.data, "two-stage")
     decision = problem.decide(case.series, case.probability, EFFORT)
     told: list[str] = []
-    worth = value_decision(case, problem, decision, EFFORT, lambda _, words: told.append(words))
+    worth = value_decision(
+        case, problem, decision, of_mean(case, problem), EFFORT, lambda _, words: told.append(words)
+    )
 
     block = blocks(problem.relaxed, case.series, case.probability)
     alone = [block.subset(np.array([s])) for s in range(3)]
@@ -226,7 +233,7 @@ def test_without_reserves_there_is_no_opponent_to_derate() -> None:
     case = case_of(energy_only(plain(grid((4.0, 4.0), dt_h=1.0))), seed=91)
     problem = Problem(case.data, "two-stage")
     decision = problem.decide(case.series, case.probability, EFFORT)
-    worth = value_decision(case, problem, decision, EFFORT, lambda *_: None)
+    worth = value_decision(case, problem, decision, of_mean(case, problem), EFFORT, lambda *_: None)
     assert worth.opponents == {}
     assert worth.evpi.low > 0 and worth.vss.high >= -1e-6
 
@@ -236,7 +243,7 @@ def test_a_derated_opponent_is_no_worse_than_one_that_sells_no_reserve() -> None
     case = case_of(plain(grid((4.0, 4.0), dt_h=1.0)), seed=92)
     problem = Problem(case.data, "two-stage")
     decision = problem.decide(case.series, case.probability, EFFORT)
-    worth = value_decision(case, problem, decision, EFFORT, lambda *_: None)
+    worth = value_decision(case, problem, decision, of_mean(case, problem), EFFORT, lambda *_: None)
     mean = {name: (case.probability @ v)[None, :] for name, v in case.series.items()}
     capped = changed(case.data, reserves={"fcr_max_mw": 0.0, "afrr_max_mw": 0.0})
     rule = Problem(capped, "two-stage").decide(mean, np.ones(1), EFFORT)

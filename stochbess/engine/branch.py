@@ -21,6 +21,7 @@ from stochbess.engine.template import Floats
 from stochbess.errors import InfeasibleError
 
 _WHOLE = 1e-6
+_EXACT = 1e-9  # relative rounding of the subproblems: no smaller gap can be closed
 Progress = Callable[[float, float, float, int], None]  # elapsed s, best cost, bound, open nodes
 
 
@@ -56,6 +57,7 @@ class BranchAndBenders:
         time_limit_s: float,
         progress: Progress | None = None,
         relax: bool = False,
+        start: Floats | None = None,
     ) -> None:
         self.recourse, self.master = recourse, CutMaster(recourse, risk)
         self.gap_frac, self.progress = gap_frac, progress
@@ -64,6 +66,7 @@ class BranchAndBenders:
         self.x, self.cost = np.zeros(0), float("inf")
         self.seen: dict[bytes, float] = {}
         self.pruned_bound = float("inf")
+        self.start = start
         if relax:
             self.master.integer = np.zeros(self.master.n_first, bool)
 
@@ -74,8 +77,12 @@ class BranchAndBenders:
         relaxation, cost, centre = lp_phase(self.recourse, self.master, tolerance, self.deadline)
         if not self.master.integer.any():
             late = monotonic_s() > self.deadline
+            if self.start is not None and self._evaluate(self.start) < cost:
+                centre, cost = self.start, self._evaluate(self.start)
             return TreeResult(centre, cost, relaxation, relaxation, 0, self.master.n_cuts, late)
         lower, upper = self.master.lower.copy(), self.master.upper.copy()
+        if self.start is not None:
+            self._evaluate(self._rounded(self.start))
         self._dive(centre, lower, upper)
         self._improve()
         heap = [_Node(relaxation, 0, lower, upper)]
@@ -131,7 +138,7 @@ class BranchAndBenders:
             whole = self._is_whole(x)
             if whole:
                 cost = self._evaluate(self._rounded(x))
-                if cost - bound <= 0.1 * self.gap_frac * max(1.0, abs(cost)):
+                if cost - bound <= max(0.1 * self.gap_frac, _EXACT) * max(1.0, abs(cost)):
                     self.pruned_bound = min(self.pruned_bound, bound)
                     return []
                 if monotonic_s() > self.deadline:

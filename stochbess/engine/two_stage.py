@@ -74,11 +74,13 @@ def solve_two_stage(
     seed: int = 0,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
+    start: Floats | None = None,
 ) -> TwoStageOutcome:
     """Minimise the risk-adjusted cost over all scenarios of `block`.
 
-    `relax` drops integrality. `engine="auto"` takes the extensive form for very few scenarios or
-    when nothing is decided here and now, the decomposition otherwise.
+    `relax` drops integrality. `start` is a here-and-now decision that the decomposition prices
+    first, so that its result is never worse. `engine="auto"` takes the extensive form for very few
+    scenarios or when nothing is decided here and now, the decomposition otherwise.
 
     Raises
     ------
@@ -95,7 +97,7 @@ def solve_two_stage(
     if engine == "extensive":
         outcome = _extensive(block, options, risk, relax)
     else:
-        outcome = _decomposed(block, options, risk, relax)
+        outcome = _decomposed(block, options, risk, relax, start)
     return replace(outcome, wall_s=monotonic_s() - started)
 
 
@@ -106,6 +108,9 @@ def _extensive(block: Blocks, options: SolveOptions, risk: Risk, relax: bool) ->
         problem = _with_risk(problem, block, position, risk)
     if relax:
         problem = problem.relaxed()
+    if problem.integer.any():
+        # HiGHS gains little from threads in a MIP, and an interrupted one with several aborts.
+        options = replace(options, threads=1)
     outcome = solve_problem(problem, options)
     if outcome.status is Status.INFEASIBLE:
         raise InfeasibleError(_conflict(block, options, relax))
@@ -164,7 +169,9 @@ def _with_risk(problem: Problem, block: Blocks, position: Ints, risk: Risk) -> P
     )
 
 
-def _decomposed(block: Blocks, options: SolveOptions, risk: Risk, relax: bool) -> TwoStageOutcome:
+def _decomposed(
+    block: Blocks, options: SolveOptions, risk: Risk, relax: bool, start: Floats | None
+) -> TwoStageOutcome:
     recourse = Recourse(block, options.threads)
     try:
         progress = options.progress
@@ -175,6 +182,7 @@ def _decomposed(block: Blocks, options: SolveOptions, risk: Risk, relax: bool) -
             options.time_limit_s,
             None if progress is None else lambda at, cost, bound, _: progress(at, cost, bound),
             relax=relax,
+            start=start,
         ).run()
         values = recourse.scenario_values(tree.x)
     finally:
