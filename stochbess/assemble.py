@@ -180,6 +180,10 @@ class _Plan:
             first_day, config.market.n_days, market.timezone, 15 if quarter else unit, unit
         )
         self.gate = self._gate(open_names, first_day)
+        if config.markets.day_ahead.enabled and config.markets.day_ahead.here_and_now:
+            self.assumptions.append(
+                "Day-ahead positions are continuous; the exchange's volume tick is not imposed."
+            )
         for name in open_names:
             self._note_unverified(self.rules[name], _RULES_USED[name])
 

@@ -242,10 +242,14 @@ def _cash(out: Console, view: View) -> None:
     }
     total = lines.pop("profit", [])
     shown = {k: v for k, v in lines.items() if max(map(abs, v)) >= 0.005}
-    longest = max((abs(v[0]) for v in shown.values()), default=0.0) / _BAR or 1.0
-    room = math.ceil(max((-v[0] for v in shown.values()), default=0.0) / longest)
+    earned = max((v[0] for v in shown.values()), default=0.0)
+    paid = max((-v[0] for v in shown.values()), default=0.0)
+    # Wide numbers leave less room for the bars.
+    widest = max((len(number(v)) for vs in lines.values() for v in vs), default=0)
+    scale = (max(0.0, earned) + max(0.0, paid)) / max(4, _BAR - 3 * max(0, widest - 9)) or 1.0
+    room = math.ceil(max(0.0, paid) / scale)
     for line, values in shown.items():
-        bar = _signed_bar(out, round(values[0] / longest), max(0, room))
+        bar = _signed_bar(out, round(values[0] / scale), room)
         table.add_row(_LINES.get(line, line.replace("_", " ")), *map(amount, values), bar)
     if total:
         table.add_row("profit", *(Text(number(v), "bold") for v in total), "", style="bold")

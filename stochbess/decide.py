@@ -175,7 +175,7 @@ class Problem:
                 lot = round(outcome.values[s, relaxed[t.columns[j]]])
                 lower[j] = upper[j] = float(lot)
             fixed = replace(problem, lower=lower, upper=upper, integer=np.zeros(len(lower), bool))
-            options = SolveOptions(effort.gap_frac * 0.1, effort.time_limit_s)
+            options = SolveOptions(effort.gap_frac * 0.1, effort.time_limit_s, effort.threads)
             found, cost, count = solve_lazily_whole(fixed, t.integer & ~keep, options)
             values.append(found)
             costs.append(cost)

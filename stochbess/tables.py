@@ -14,6 +14,8 @@ from stochbess.reports.facts import Fact
 from stochbess.run_record import RunRecord
 
 Floats = npt.NDArray[np.float64]
+# Below any market's tick, above the noise of floating-point sums and of the solver.
+_MW_DIGITS = 6
 _CORRIDOR = (0.1, 0.5, 0.9)
 
 
@@ -56,7 +58,7 @@ def bid_table(case: Case, decision: Decision) -> pd.DataFrame:
                     "start_utc": start,
                     "start_local": start.tz_convert(zone).strftime("%Y-%m-%d %H:%M"),
                     "end_local": end.tz_convert(zone).strftime("%Y-%m-%d %H:%M"),
-                    "mw": scale * float(quantity[i]) + 0.0,
+                    "mw": round(scale * float(quantity[i]), _MW_DIGITS) + 0.0,
                     "price": "published average, award assumed"
                     if market == "aFRR"
                     else "clearing price (price taker)",

@@ -63,6 +63,17 @@ def test_an_interrupted_run_is_marked_and_can_be_repeated(
     assert not list((tmp_path / "runs").glob("runs/.tmp-*"))
 
 
+def test_a_signal_while_the_solver_runs_ends_the_program_in_order(tmp_path: Path) -> None:
+    """The solver's thread has ended before the program does; it aborted otherwise."""
+    child = start(["solve", "-f", "deterministic", "--gap", "0", "--no-worth"], tmp_path)
+    wait_for(child, "solve ")
+    time.sleep(1.0)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert err.splitlines()[-1] == "error: interrupted"
+
+
 def test_the_default_job_runs_shows_and_lists(tmp_path: Path) -> None:
     solved = subprocess.run(
         [*PROGRAM, "solve", "--n-scenarios", "6", "--gap", "0.03", "--bids", "bids.csv"],

@@ -114,17 +114,28 @@ def run_interruptible(h: Any, stop: threading.Event | None = None) -> None:
     SolverError : `stop` was set
     """
     h.HandleUserInterrupt = True
-    worker = threading.Thread(target=h.run, daemon=True)
+    # Waiting for an event, not for the thread: a signal during `join(timeout)` makes Python 3.11
+    # take a running thread for finished.
+    ended = threading.Event()
+
+    def work() -> None:
+        try:
+            h.run()
+        finally:
+            ended.set()
+
+    worker = threading.Thread(target=work, daemon=True)
     worker.start()
     try:
-        while worker.is_alive():
-            worker.join(0.1)
+        while not ended.wait(0.1):
             if stop is not None and stop.is_set():
                 raise SolverError("the solve was stopped from outside")
     except BaseException:
         h.cancelSolve()
-        worker.join()
+        ended.wait()
         raise
+    finally:
+        worker.join()
 
 
 def solve_problem(problem: Problem, options: SolveOptions) -> SolveOutcome:

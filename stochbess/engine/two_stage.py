@@ -108,9 +108,6 @@ def _extensive(block: Blocks, options: SolveOptions, risk: Risk, relax: bool) ->
         problem = _with_risk(problem, block, position, risk)
     if relax:
         problem = problem.relaxed()
-    if problem.integer.any():
-        # HiGHS gains little from threads in a MIP, and an interrupted one with several aborts.
-        options = replace(options, threads=1)
     outcome = solve_problem(problem, options)
     if outcome.status is Status.INFEASIBLE:
         raise InfeasibleError(_conflict(block, options, relax))
