@@ -51,7 +51,9 @@ RULES = {
     "battery": rule("battery", BASE, "numpy scipy"),
     "engine": rule("engine", BASE, "numpy scipy pyomo highspy mpisppy", no_files=True),
     "evaluate": rule("evaluate", f"{BASE} market battery", "numpy scipy pandas"),
-    "reports": rule("reports", BASE, "numpy pandas jinja2 markupsafe weasyprint matplotlib ziamath"),
+    "reports": rule(
+        "reports", BASE, "numpy pandas jinja2 markupsafe weasyprint matplotlib ziamath"
+    ),
     "store": rule("store store_schema run_record frame_bytes", BASE, "pandas pyarrow"),
     # The places that put the stages together; they know everybody, but no solver.
     "wiring": rule(WIRING, f"{BASE} {EVERYTHING}", "numpy scipy pandas typer rich click"),

@@ -220,9 +220,9 @@ def test_separate_days_never_earn_more_than_one_joint_solve() -> None:
 
 
 def test_compare_prices_both_decisions_on_the_same_scenarios() -> None:
-    table: Any = compare(None, overrides=[*SMALL, "markets.afrr.enabled=false"], store=False).set_index(
-        "formulation"
-    )
+    table: Any = compare(
+        None, overrides=[*SMALL, "markets.afrr.enabled=false"], store=False
+    ).set_index("formulation")
     gap_eur = 0.02 * abs(table.loc["two-stage", "own_profit_eur"])
     assert (
         table.loc["two-stage", "expected_profit_eur"]

@@ -1,0 +1,274 @@
+"""From a run to the facts and the rows that the pages of the decision report print.
+
+Tables hold names of facts, never numbers: what is printed is what `facts.json` says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from stochbess.reports.bid_rows import BidRows, bid_rows
+from stochbess.reports.book import FactBook
+from stochbess.reports.labels import CASH, CASH_GROUP, PROVENANCE, WORTH
+from stochbess.reports.material import Material
+
+SCENARIOS_IN_TABLE = 40
+# A sign is claimed only if the bound nearest to zero is a cent away from it [EUR].
+_CENT = 0.005
+_SHORTFALLS = (
+    ("reserve_shortfall", "of missing reserve"),
+    ("undelivered", "called and not delivered"),
+    ("imbalance", "of imbalance"),
+)
+# How the sentences begin that assemble writes, and what they are about.
+_ASSUMED = {"Unverified rule": "rule", "Data: ": "data", "All market data are": "data"}
+
+
+@dataclass(frozen=True)
+class WorthRow:
+    label: str
+    meaning: str
+    low: str
+    high: str
+    sign: str  # "positive", "negative", "not proven", or "" for a level
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: label, names of facts, and the kind that gives it its colour."""
+
+    label: str
+    cells: tuple[str, ...]
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the templates walk through."""
+
+    bids: BidRows
+    worth: tuple[WorthRow, ...]
+    cash_columns: tuple[str, ...]
+    cash: tuple[Row, ...]
+    scenarios: tuple[Row, ...]
+    scenarios_left_out: bool
+    rules: tuple[str, ...]
+    assumptions: tuple[str, ...]
+    data_quality: tuple[str, ...]
+    provenance: tuple[Row, ...]
+    asset: tuple[Row, ...]
+    shortfalls: tuple[tuple[str, str], ...]
+
+    def sign(self, measure: str) -> str:
+        """The proven sign of a worth measure, "" if it was not computed."""
+        return next((row.sign for row in self.worth if row.label == measure), "")
+
+
+def gather(material: Material) -> tuple[FactBook, Content]:
+    """All facts of the pages, the run's own ones first and as they are."""
+    book = FactBook(material.run_id, material.facts)
+    _identity(book, material)
+    worth = _worth(book, material)
+    columns, cash = _cash(book, material)
+    listed = _scenarios(book, material)
+    content = Content(
+        bids=bid_rows(book, material),
+        worth=worth,
+        cash_columns=columns,
+        cash=cash,
+        scenarios=listed,
+        scenarios_left_out=len(material.frames["scenarios"]) > len(listed),
+        rules=_assumed(book, material, "rule"),
+        assumptions=_assumed(book, material, "assumption"),
+        data_quality=_assumed(book, material, "data"),
+        provenance=_provenance(book, material),
+        asset=_asset(book, material.config),
+        shortfalls=tuple(item for item in _SHORTFALLS if abs(book.value(item[0])) >= 0.00005),
+    )
+    return book, content
+
+
+def _identity(book: FactBook, material: Material) -> None:
+    many = len(material.frames["scenarios"])
+    words = (
+        ("run_id", material.run_id, "identity of the run"),
+        ("title", f"Battery offer for {material.zone}, {material.day}", "title of the report"),
+        ("source_line", material.source_line, "run, seed and configuration"),
+        ("config_sha256", material.config_sha256, "SHA-256 of the resolved configuration"),
+        ("data_sha256", material.data_sha256, "SHA-256 of the market data"),
+        ("code_sha256", material.code_sha256, "SHA-256 of the toolkit's sources"),
+        ("seed", str(material.seed), "root of all random streams"),
+        ("formulation", material.formulation, "which problem was solved"),
+    )
+    for name, value, meaning in words:
+        book.words(name, value, meaning)
+    book.number("n_days", material.n_days, "", 0, "delivery days decided together")
+    book.number("scenarios_settled", many, "", 0, "scenarios that the decision was settled on")
+    book.number("gap_percent", 100 * book.value("gap"), "%", 2, "proven relative gap")
+    violation = book.value("certificate")
+    if math.isfinite(violation):
+        book.words("certificate_order", f"{violation:.1e}", "largest relative violation")
+    else:
+        book.missing("certificate_order", "", "the run has no certificate")
+    level = float(material.config["risk"]["cvar_level"])
+    tail = 100 * (1 - level)
+    book.number("cvar_tail", tail, "%", 0 if abs(tail - round(tail)) < 1e-9 else 2,
+                "share of the worst outcomes that CVaR averages")  # fmt: skip
+    book.number("cvar_weight", float(material.config["risk"]["cvar_weight"]), "", 2,
+                "weight of CVaR in the objective")  # fmt: skip
+    reason = _no_worth_reason(material)
+    for name in ("ws", "eev", "evpi", "vss"):
+        for bound in ("low", "high"):
+            book.missing(f"{name}_{bound}", "EUR", reason)
+    book.missing("virtual", "EUR", "left out when the run was solved, by --no-worth")
+    book.missing("frictions", "", reason)
+
+
+def _assumed(book: FactBook, material: Material, kind: str) -> tuple[str, ...]:
+    """What the run assumes, of one kind: unverified rules, data quality, everything else."""
+    names = []
+    for i, text in enumerate(material.assumptions):
+        found = next((k for begin, k in _ASSUMED.items() if text.startswith(begin)), "assumption")
+        if found == kind:
+            meaning = "what the result rests on and no source verifies"
+            names.append(book.words(f"assumption.{i + 1}", text, meaning))
+    return tuple(names)
+
+
+def _no_worth_reason(material: Material) -> str:
+    if material.formulation != "two-stage":
+        return "defined for a two-stage decision only; this one knows a single future"
+    if material.config["risk"]["cvar_weight"]:
+        return "these measures compare expectations, and this run weighs risk (risk.cvar_weight)"
+    return "left out when the run was solved, by --no-worth"
+
+
+def _worth(book: FactBook, material: Material) -> tuple[WorthRow, ...]:
+    frame = material.frames.get("worth")
+    if frame is None:
+        return ()
+    rows = []
+    for item in frame.to_dict("records"):
+        measure = str(item["measure"])
+        low, high = float(item["low_eur"]), float(item["high_eur"])
+        label, meaning, key = WORTH.get(measure, (measure, "", measure.replace(" ", "_")))
+        names = tuple(
+            book.number(f"worth.{key}.{side}", value, "EUR", 2,
+                        f"{meaning or measure}, proven {side}er bound",
+                        signed="=" in measure or measure.startswith("gain"))
+            for side, value in (("low", low), ("upp", high))
+        )  # fmt: skip
+        sign = ""
+        if "=" in measure or measure.startswith("gain"):
+            sign = _sign(low, high, bool(item["sign_known"]))
+        rows.append(WorthRow(label, meaning, names[0], names[1], sign))
+    return tuple(rows)
+
+
+def _sign(low: float, high: float, known: bool) -> str:
+    if known and low >= _CENT:
+        return "positive"
+    if known and high <= -_CENT:
+        return "negative"
+    return "not proven"
+
+
+def _cash(book: FactBook, material: Material) -> tuple[tuple[str, ...], tuple[Row, ...]]:
+    """Expected, worst and best scenario; lines of less than half a cent are left out."""
+    scenarios = material.frames["scenarios"].sort_values("profit_eur", kind="stable")
+    columns = {"expected": "expected"}
+    if len(scenarios) > 1:
+        names = scenarios["scenario"].astype(str)
+        columns |= {"worst": str(names.iloc[0]), "best": str(names.iloc[-1])}
+    rows = []
+    for item in material.frames["cash"].to_dict("records"):
+        line = str(item["line"])
+        values = {head: float(item[name]) for head, name in columns.items()}
+        label = CASH.get(line, line.replace("_", " "))
+        cells = tuple(
+            book.number(f"cash.{line}.{head}", value, "EUR", 2, f"{label}, {head}")
+            for head, value in values.items()
+        )
+        if line == "profit" or any(not abs(v) < _CENT for v in values.values()):
+            rows.append(
+                Row(label, cells, "total" if line == "profit" else CASH_GROUP.get(line, ""))
+            )
+    return tuple(columns), tuple(rows)
+
+
+def _scenarios(book: FactBook, material: Material) -> tuple[Row, ...]:
+    frame = material.frames["scenarios"].sort_values("profit_eur", kind="stable")
+    rows = []
+    for i, item in enumerate(frame.to_dict("records")):
+        key = f"scenario.{i + 1}"
+        name = book.words(f"{key}.name", str(item["scenario"]), "name of the scenario")
+        cells = tuple(
+            book.number(f"{key}.{column}", float(item[source]) * scale, unit, digits, meaning)
+            for column, source, scale, unit, digits, meaning in (
+                ("probability", "probability", 100.0, "%", 2, "probability"),
+                ("profit", "profit_eur", 1.0, "EUR", 2, "profit"),
+                ("aging", "aging_eur", 1.0, "EUR", 2, "cost of aging"),
+                ("full_cycles", "full_cycles", 1.0, "", 2, "discharged over nameplate energy"),
+                ("energy_end", "energy_end_mwh", 1.0, "MWh", 2, "stored at the end"),
+                ("imbalance", "imbalance_mwh", 1.0, "MWh", 2, "absolute imbalance"),
+            )
+        )
+        rows.append(Row("", (name, *cells)))
+    if len(rows) <= SCENARIOS_IN_TABLE:
+        return tuple(rows)
+    half = SCENARIOS_IN_TABLE // 2
+    return (*rows[:half], *rows[-half:])
+
+
+def _provenance(book: FactBook, material: Material) -> tuple[Row, ...]:
+    rows = [
+        Row(label, (name,))
+        for label, name in (
+            ("Run", "run_id"),
+            ("Seed", "seed"),
+            ("Hash of the configuration", "config_sha256"),
+            ("Hash of the market data", "data_sha256"),
+            ("Hash of the source code", "code_sha256"),
+            ("Solver", "solver"),
+        )
+        if name in book
+    ]
+    told = {material.data_sha256, str(material.seed), material.zone}
+    for key in sorted(material.provenance):
+        if str(material.provenance[key]) in told:
+            continue
+        text = str(material.provenance[key])
+        if key not in PROVENANCE:
+            text = f"{key.replace('_', ' ')}: {text}"
+        name = book.words(f"origin.{key}", text, "origin of the scenarios")
+        rows.append(Row(PROVENANCE.get(key, "Of the scenarios"), (name,)))
+    return tuple(rows)
+
+
+def _asset(book: FactBook, config: Mapping[str, Any]) -> tuple[Row, ...]:
+    battery, state = config["battery"], config["battery"]["state"]
+    items = (
+        ("Usable energy", "energy_mwh", battery["energy_mwh"], "MWh", 3),
+        ("Power", "power_mw", battery["power_mw"], "MW", 3),
+        ("Charge efficiency", "charge_efficiency", 100 * battery["charge_efficiency_frac"], "%", 1),
+        ("Discharge efficiency", "discharge_efficiency",
+         100 * battery["discharge_efficiency_frac"], "%", 1),
+        ("Charge level at the start", "soc_start", 100 * state["soc_frac"], "%", 1),
+        ("State of health", "soh", 100 * state["soh_frac"], "%", 1),
+        ("Replacement cost", "replacement", battery["replacement_cost_eur_kwh"], "EUR/kWh", 2),
+    )  # fmt: skip
+    return tuple(
+        Row(label, (book.number(f"battery.{key}", float(value), unit, digits, label.lower()),))
+        for label, key, value, unit, digits in items
+    )
+
+
+def frame_or_none(material: Material, name: str) -> pd.DataFrame | None:
+    """A frame of the run with at least one row."""
+    frame = material.frames.get(name)
+    return None if frame is None or frame.empty else frame

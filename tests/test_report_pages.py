@@ -1,0 +1,382 @@
+"""The pages print facts and nothing else, whatever the run is like."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jinja2 import DictLoader
+
+from stochbess.errors import ReportError
+from stochbess.report import material_of
+from stochbess.reports import pages
+from stochbess.reports.book import FactBook
+from stochbess.reports.content import gather
+from stochbess.reports.decision_report import Pages, decision_pages
+from stochbess.reports.facts import Fact
+from stochbess.reports.sources import SOURCES
+from tests.report_case import Shape, changed_facts, finished_run
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+def silent(stage: str, detail: str) -> None:
+    """Progress that nobody watches."""
+
+
+def pages_of(shape: Shape | None = None) -> Pages:
+    return decision_pages(material_of(*finished_run(shape)), silent)
+
+
+# ------------------------------------------------------------- every number is a fact
+
+
+@dataclass
+class Found:
+    """What a page says: texts bound to facts, and text that is bound to nothing."""
+
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    meanings: list[tuple[str, str]] = field(default_factory=list)
+    sources: list[tuple[str, str]] = field(default_factory=list)
+    refs: list[str] = field(default_factory=list)
+    loose: list[str] = field(default_factory=list)
+    alts: list[tuple[str, list[str]]] = field(default_factory=list)
+    title: str = ""
+    tags: list[str] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
+
+
+class Reader(HTMLParser):
+    """Splits the text of a page by what it is bound to."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found = Found()
+        self._stack: list[tuple[str, str, str]] = []  # tag, kind, key
+        self._text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.found.tags.append(tag)
+        self.found.addresses += [given[a] for a in ("src", "href") if a in given]
+        if "alt" in given:
+            self.found.alts.append((given["alt"], given.get("data-alt-facts", "").split()))
+        if tag in VOID:
+            return
+        kind, key = self._stack[-1][1:] if self._stack else ("", "")
+        for name in ("data-fact", "data-fact-meaning", "data-source", "data-ref"):
+            if name in given:
+                kind, key, self._text = name, given[name], ""
+        self._stack.append(
+            (tag, "style" if tag == "style" else "title" if tag == "title" else kind, key)
+        )
+
+    def handle_endtag(self, tag: str) -> None:
+        top, kind, key = self._stack.pop()
+        assert top == tag, (top, tag)
+        outer = self._stack[-1][1] if self._stack else ""
+        if kind == outer:
+            return
+        text = " ".join(self._text.replace("\N{NO-BREAK SPACE}", " ").split())
+        found = self.found
+        if kind == "data-ref":
+            found.refs.append(text)
+        elif kind in ("data-fact", "data-fact-meaning", "data-source"):
+            {
+                "data-fact": found.facts,
+                "data-fact-meaning": found.meanings,
+                "data-source": found.sources,
+            }[kind].append((key, text))
+
+    def handle_data(self, data: str) -> None:
+        kind = self._stack[-1][1] if self._stack else ""
+        if kind == "style":
+            return
+        if kind == "title":
+            self.found.title += data
+        elif kind:
+            self._text += data
+        elif data.strip():
+            self.found.loose.append(data)
+
+
+def read(html: str) -> Found:
+    reader = Reader()
+    reader.feed(html)
+    return reader.found
+
+
+def untraced(html: str, facts_json: str) -> list[str]:
+    """What stands on the page and not in the facts."""
+    facts = {fact["name"]: fact for fact in json.loads(facts_json)["facts"]}
+    found, faults = read(html), []
+
+    def plain(text: str) -> str:
+        return " ".join(str(text).replace("\N{NO-BREAK SPACE}", " ").split())
+
+    for name, text in found.facts:
+        fact = facts.get(name)
+        unit = f" {fact['unit']}" if fact and fact["unit"] and fact["value"] is not None else ""
+        printed = plain(fact["text"]) if fact else None
+        if printed is None or text not in (printed, printed.removesuffix(unit)):
+            faults.append(f"{name}: {text!r}, the fact says {printed!r}")
+    faults += [
+        f"reason of {name}: {text!r}"
+        for name, text in found.meanings
+        if text != plain(facts[name]["meaning"])
+    ]
+    faults += [f"source {k}" for k, text in found.sources if text != plain(SOURCES[k])]
+    faults += [f"loose: {text!r}" for text in found.loose if re.search(r"\d", text)]
+    if found.title != facts["title"]["text"]:
+        faults.append(f"title {found.title!r}")
+    for alt, names in found.alts:
+        for name in sorted(names, key=lambda n: -len(facts[n]["text"])):
+            alt = alt.replace(facts[name]["text"], "")
+        if re.search(r"\d", alt):
+            faults.append(f"alternative text {alt!r}")
+    faults += [f"link {text!r}" for text in found.refs if not _REF.fullmatch(text)]
+    return faults
+
+
+_REF = re.compile(r"(Figure|Table|Section) \d+|\(\d+\)|\[\d+\]|\d+")
+
+SHAPES = {
+    "one day": Shape(),
+    "real data": Shape(synthetic=False),
+    "quarter hours": Shape(unit_min=15),
+    "spring, 92 quarter hours": Shape(day=date(2024, 3, 31), unit_min=15),
+    "autumn, 100 quarter hours": Shape(day=date(2025, 10, 26), unit_min=15),
+    "autumn, 25 hours": Shape(day=date(2024, 10, 27)),
+    "two days": Shape(n_days=2),
+    "twelve days": Shape(n_days=12),
+    "no worth": Shape(valued=False),
+    "deterministic": Shape(valued=False, formulation="deterministic", n_scenarios=1),
+    "risk weight": Shape(valued=False, overrides=("risk.cvar_weight=0.3",)),
+    "no sign": Shape(vss_eur=(-4.25, 12.5)),
+    "FCR closed": Shape(markets=("aFRR", "day-ahead")),
+    "energy only": Shape(markets=("day-ahead",)),
+    "nothing to offer": Shape(markets=()),
+    "many scenarios": Shape(n_scenarios=70),
+    "already sold": Shape(
+        overrides=(
+            'battery.state.commitments=[{market: fcr, start_local: "2024-06-26T04:00", mw: 1.0}]',
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_every_number_on_the_page_is_a_fact(shape: Shape) -> None:
+    made = pages_of(shape)
+    assert untraced(made.html, made.facts_json) == []
+    assert len(read(made.html).facts) > 60
+
+
+def test_a_changed_digit_is_caught_wherever_it_stands() -> None:
+    made = pages_of()
+    made = replace(made, html=re.sub(r"base64,[^\")]+", "base64,", made.html))
+    body = made.html.index("<body")
+    style_free = made.html[body:]
+    places = [m.start() for m in re.finditer(r">[^<]*\d[^<]*<", style_free)]
+    caught = 0
+    for place in places:
+        end = style_free.index("<", place + 1)
+        text = style_free[place:end]
+        at = place + next(i for i, c in enumerate(text) if c.isdigit())
+        other = "7" if style_free[at] != "7" else "3"
+        changed = made.html[:body] + style_free[:at] + other + style_free[at + 1 :]
+        inside = style_free.rfind("data-ref", 0, place) > style_free.rfind("</", 0, place)
+        if inside:
+            continue  # numbers of parts are counted, not facts
+        assert untraced(changed, made.facts_json), text
+        caught += 1
+    assert caught > 60
+
+
+def test_parts_are_numbered_in_their_order_and_links_find_them() -> None:
+    html = pages_of().html
+    for word in ("Figure", "Table"):
+        labels = re.findall(rf'<span class="label" data-ref>{word} (\d+)</span>', html)
+        assert labels == [str(i + 1) for i in range(len(labels))]
+        assert len(labels) >= 7
+    ids = set(re.findall(r' id="([^"]+)"', html))
+    assert {a[1:] for a in read(html).addresses if a.startswith("#")} <= ids
+
+
+# ------------------------------------------------------------- what a run does not have
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        (Shape(valued=False), "--no-worth"),
+        (Shape(valued=False, overrides=("risk.cvar_weight=0.3",)), "weighs risk"),
+        (Shape(valued=False, formulation="deterministic", n_scenarios=1), "single future"),
+    ],
+)
+def test_a_measure_that_was_not_computed_says_so_and_why(shape: Shape, reason: str) -> None:
+    found = read(pages_of(shape).html)
+    said = dict(found.facts)
+    assert said["vss_low"] == said["evpi_low"] == "not available"
+    assert reason in dict(found.meanings)["vss_low"]
+
+
+def test_a_fact_without_a_value_is_never_zero_or_blank() -> None:
+    record, frames = finished_run()
+    record = changed_facts(record, cvar=None, full_cycles=None)
+    frames["scenarios"].loc[0, "aging_eur"] = np.nan
+    made = decision_pages(material_of(record, frames), silent)
+    said = read(made.html).facts
+    assert ("cvar", "not available") in said
+    assert ("full_cycles", "not available") in said
+    blank = [name for name, text in said if not text]
+    assert not blank
+    assert "nan" not in made.html.lower().split("<body")[1].split("base64")[0]
+    assert any(text == "not available" for name, text in said if name.endswith(".aging"))
+
+
+def test_no_sign_is_claimed_where_the_interval_holds_zero() -> None:
+    text = pages_of(Shape(vss_eur=(-4.25, 12.5))).html
+    assert "No sign is claimed" in text and "Planning for uncertainty pays here" not in text
+    text = pages_of(Shape(vss_eur=(4.25, 12.5))).html
+    assert "Planning for uncertainty pays here" in text
+
+
+def test_a_run_without_results_has_no_report() -> None:
+    record, frames = finished_run()
+    with pytest.raises(ReportError, match="failed"):
+        material_of(replace(record, status="failed"), frames)
+    with pytest.raises(ReportError, match="cash"):
+        material_of(record, {k: v for k, v in frames.items() if k != "cash"})
+
+
+def test_the_hour_that_autumn_repeats_is_told_apart() -> None:
+    said = [text for name, text in read(pages_of(Shape(day=date(2024, 10, 27))).html).facts
+            if name.startswith("unit.")]  # fmt: skip
+    assert said[:5] == ["00:00", "01:00", "02:00a", "02:00b", "03:00"]
+    assert len(said) == 25
+
+
+def test_later_days_are_left_out_of_the_print_and_kept_in_the_facts() -> None:
+    made = pages_of(Shape(n_days=12))
+    printed = {name for name, _ in read(made.html).facts if name.startswith("bid.")}
+    kept = {f["name"] for f in json.loads(made.facts_json)["facts"] if f["name"].startswith("bid.")}
+    assert "Later days are left out" in made.html
+    assert len(kept) == 12 * (24 + 3 * 6) and len(printed) == 8 * (24 + 3 * 6)
+
+
+def test_synthetic_data_are_labelled_on_the_page_and_in_every_figure() -> None:
+    import base64
+
+    for synthetic in (True, False):
+        html = pages_of(Shape(synthetic=synthetic)).html
+        assert ("SYNTHETIC MARKET DATA" in html) == synthetic
+        images = re.findall(r'<img src="data:image/svg\+xml;base64,([^"]+)" alt="[^"]*" data', html)
+        assert len(images) == 7
+        record, _ = finished_run(Shape(synthetic=synthetic))
+        for image in images:
+            svg = base64.b64decode(image).decode()
+            assert f"run {record.run_id} · seed {record.seed} · config" in svg
+            assert ("SYNTHETIC" in svg) == synthetic
+
+
+# ------------------------------------------------------------- what comes from outside
+
+CANARIES = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "{{ 7 * 7 }}{% raw %}",
+    "{{ ''.__class__ }}",
+    "</style><b>bold</b>",
+    "${jndi} `whoami` 'quoted'",
+)
+
+
+@pytest.mark.parametrize("canary", CANARIES)
+def test_text_of_a_run_is_never_markup(canary: str) -> None:
+    record, frames = finished_run()
+    told = json.loads(record.facts_json)
+    told["assumptions"].append(canary)
+    told["scenarios"]["drawn"] = canary
+    told["scenarios"][canary] = canary
+    record = replace(record, zone=canary, facts_json=json.dumps(told))
+    frames["scenarios"].loc[0, "scenario"] = canary
+    frames["cash"] = frames["cash"].rename(columns={"analog-2023-06-12": canary})
+    made = decision_pages(material_of(record, frames), silent)
+    found = read(made.html)
+    harmless = read(pages_of().html)
+    assert set(found.tags) == set(harmless.tags)
+    assert canary not in made.html or not set('<>"') & set(canary)
+    assert found.title == f"Battery offer for {canary}, 2024-06-26"
+    assert ("49" in found.title) is False
+    assert all(a.startswith(("#", "data:")) for a in found.addresses)
+
+
+def test_a_template_that_asks_for_what_is_not_there_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = pages.environment().overlay()
+    templates: Mapping[str, str] = {
+        "undefined.html": "{{ misspelt }}",
+        "attribute.html": "{{ page.misspelt }}",
+        "fact.html": "{{ page.num('misspelt') }}",
+        "link.html": "{{ page.ref('misspelt') }}",
+        "cite.html": "{{ page.cite('misspelt') }}",
+        "twice.html": "{{ page.number('figure', 'a') }}{{ page.number('figure', 'a') }}",
+        "secret.html": "{{ page.num.__globals__ }}",
+    }
+    environment.loader = DictLoader(templates)
+    monkeypatch.setattr(pages, "environment", lambda: environment)
+    for name in templates:
+        with pytest.raises(ReportError):
+            pages.render(name, FactBook("1f"))
+
+
+def test_two_facts_cannot_share_a_name() -> None:
+    book = FactBook("1f")
+    book.number("a", 1.0, "EUR", 2, "one")
+    with pytest.raises(ReportError, match="two facts"):
+        book.number("a", 2.0, "EUR", 2, "two")
+
+
+def test_the_facts_of_the_run_stay_as_they_are() -> None:
+    record, frames = finished_run()
+    material = material_of(record, frames)
+    book, _ = gather(material)
+    for fact in material.facts:
+        assert book[fact.name].fact == fact
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "text"),
+    [
+        (-0.001, False, "0.00 EUR"),
+        (-1234.5, False, "−1,234.50 EUR"),
+        (1234.5, True, "+1,234.50 EUR"),
+        (0.0, True, "0.00 EUR"),
+        (float("nan"), False, "not available"),
+        (None, False, "not available"),
+    ],
+)
+def test_numbers_are_printed_alike(value: float | None, signed: bool, text: str) -> None:
+    book = FactBook("1f")
+    book.add(Fact("a", value, "EUR", 2, "why"), signed=signed)
+    assert book["a"].text == text
+
+
+def test_the_page_needs_nothing_from_outside() -> None:
+    html = pages_of().html
+    assert all(a.startswith(("#", "data:")) for a in read(html).addresses)
+    assert not re.findall(r"https?://|file:|url\((?!\"data:)", html.split("</style>")[0])
+    assert "default-src 'none'" in html
+
+
+def test_no_module_of_the_reports_outgrows_three_hundred_lines() -> None:
+    folder = Path(pages.__file__).parent
+    long = [p.name for p in folder.glob("*.py") if len(p.read_text("utf-8").splitlines()) > 300]
+    assert not long
