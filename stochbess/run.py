@@ -162,6 +162,7 @@ def _loaded(config: Config | Path | str | None, overrides: Sequence[str]) -> Con
 
 
 def _record(config: Config, formulation: str, case: Case, worth: bool) -> RunRecord:
+    # Where a run is kept is no part of what it is.
     identity = config.model_copy(
         update={"report": config.report.model_copy(update={"store_dir": Path("runs")})}
     )
@@ -185,8 +186,8 @@ def _record(config: Config, formulation: str, case: Case, worth: bool) -> RunRec
         zone=case.market.zone,
         day=case.horizon.first_day,
         synthetic=case.synthetic,
-        config_json=config.canonical_json(),
-        config_sha256=config.sha256,
+        config_json=identity.canonical_json(),
+        config_sha256=identity.sha256,
         data_sha256=case.market.sha256,
         code_sha256=code_sha256(),
         seed=config.seed,
