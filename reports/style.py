@@ -123,7 +123,7 @@ def new_figure(height_in: float) -> Figure:
     """An empty figure as wide as the text."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    return Figure(figsize=(WIDTH_IN, height_in), dpi=72, layout="constrained")  # as SVG has it
 
 
 def finish(figure: Figure, material: Material, name: str) -> Image:

@@ -158,7 +158,8 @@ def test_settlement_pays_what_the_model_promised_in_every_scenario(
 def test_every_line_of_the_cash_book_is_in_use_in_these_tests() -> None:
     """Else the agreement above would say nothing about the line."""
     case = small(_COMMON, 5, seed=71)
-    everything_sold = {f"day_ahead_mw[{n}]": 4.0 for n in range(12)}
+    sold = _COMMON.energy.committed_day_ahead_mw
+    everything_sold = {f"day_ahead_mw[{n}]": max(0.0, 4.0 - float(sold[n])) for n in range(12)}
     for product in ("fcr", "afrr_up", "afrr_down"):
         everything_sold |= {f"{product}_lots[{b}]": 1.0 for b in range(3)}
     found = _COMMON_PROBLEM.evaluate(case.series, case.probability, everything_sold, EFFORT)
