@@ -193,7 +193,12 @@ def test_settlement_and_model_agree_on_decisions_that_nobody_would_take(
     """Too much sold, too little stored: shortfall, undelivered energy and imbalance are paid."""
     data = _COMMON
     case = small(data, 2, seed=seed)
-    first_stage = {f"day_ahead_mw[{n}]": mw for n, mw in enumerate(sold)}
+    before = data.energy.committed_day_ahead_mw
+    # New and committed positions together fill at most the power in either direction.
+    first_stage = {
+        f"day_ahead_mw[{n}]": min(max(mw, min(0.0, -4.0 - before[n])), max(0.0, 4.0 - before[n]))
+        for n, mw in enumerate(sold)
+    }
     for i, product in enumerate(("fcr", "afrr_up", "afrr_down")):
         first_stage |= {f"{product}_lots[{b}]": float(lots[3 * i + b]) for b in range(3)}
     found = _COMMON_PROBLEM.evaluate(case.series, case.probability, first_stage, EFFORT)
