@@ -89,7 +89,8 @@ def source_of(
     if stem != "afrr_activation":
         raise DataError(
             f"zone {market.zone} has no {stem}, which {series} needs. It has: "
-            f"{', '.join(sorted(market.series))}. Import it, or close the market that needs it."
+            f"{', '.join(sorted(market.series))}. Import it, or close the market that needs it "
+            "(markets.*.enabled)."
         )
     if activation_from is None or stem not in activation_from.series:
         raise DataError(

@@ -159,7 +159,7 @@ class ScenarioSet:
         if absent:
             raise ScenarioError(
                 f"scenarios lack {', '.join(absent)}; they hold {', '.join(self.values)}. Add the "
-                "series, or close the market that needs it."
+                "series, or close the market that needs it (markets.*.enabled)."
             )
         for series, found in self.index.items():
             expected = labels_of(horizon, series)

@@ -145,8 +145,7 @@ class _Plan:
         self.assumptions: list[str] = []
         if market.synthetic:
             self.assumptions.append(
-                "All market data are SYNTHETIC (embedded reference market): no result is a "
-                "statement about a real market."
+                "All market data are SYNTHETIC: no result is a statement about a real market."
             )
         self.assumptions += [*market.assumptions, *(f"Data: {text}" for text in market.warnings)]
         self.rules = {
@@ -306,7 +305,7 @@ class _Plan:
             raise DataError(
                 f"{stem} of {self.market.zone} known at the gate {self.gate:%Y-%m-%d %H:%MZ} ends "
                 f"{known.index[-1]:%Y-%m-%d %H:%MZ}, {age.days} days before. Expected at most "
-                f"{_TOO_OLD_DAYS}. Choose an earlier day, or import newer data."
+                f"{_TOO_OLD_DAYS}. Choose an earlier day (--day, market.day), or import newer data."
             )
         if age > pd.Timedelta(days=1):
             self.assumptions.append(

@@ -396,6 +396,15 @@ class _Sections(_Section):
     report: Report = Report()
 
 
+def _without_negative_zero(value: Any) -> Any:
+    """-0.0 equals 0.0 and must not give another hash."""
+    if isinstance(value, dict):
+        return {key: _without_negative_zero(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_negative_zero(item) for item in value]
+    return value + 0.0 if isinstance(value, float) else value
+
+
 class Config(_Sections):
     """The whole configuration. Immutable; equal configurations have equal `sha256`.
 
@@ -412,7 +421,7 @@ class Config(_Sections):
 
     def canonical_json(self) -> str:
         """Every key with its effective value: sorted, no spaces, floats by repr, ISO dates."""
-        data = self.model_dump(mode="json")
+        data = _without_negative_zero(self.model_dump(mode="json"))
         return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @property
@@ -427,7 +436,13 @@ class Config(_Sections):
 
     def to_yaml(self) -> str:
         """The effective configuration as a commented file that loads to an equal configuration."""
-        return _HEADER + "\n".join(written(words(_Sections), self.model_dump(mode="json"))) + "\n"
+        return (
+            _HEADER
+            + "\n".join(
+                written(words(_Sections), _without_negative_zero(self.model_dump(mode="json")))
+            )
+            + "\n"
+        )
 
 
 _HEADER = """\
@@ -643,7 +658,7 @@ def _broken(cfg: _Sections) -> list[Broken]:
 # -------------------------------------------------------------------------------------- loading
 
 
-def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: Path | str | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration file and overrides such as ``battery.power_mw=1``.
 
     Parameters
@@ -657,6 +672,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
     ------
     ConfigFaultsError : with every fault of the file and of the overrides
     """
+    path = None if path is None else Path(path)
     if path is None:
         local = Path("config.yaml")
         path = local if local.exists() else Path(__file__).with_name("default_config.yaml")

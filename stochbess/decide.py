@@ -77,7 +77,10 @@ class Decision:
     @property
     def gap_frac(self) -> float:
         """Proven relative gap, simultaneous flows excluded."""
-        return (self.profit_ub_eur - self.profit_lb_eur) / max(1.0, abs(self.profit_lb_eur))
+        gap_eur = self.profit_ub_eur - self.profit_lb_eur
+        # An optimum's bound and value may differ in their last digits, either way.
+        rounding_eur = 1e-9 * max(1.0, abs(self.profit_lb_eur))
+        return 0.0 if abs(gap_eur) < rounding_eur else gap_eur / max(1.0, abs(self.profit_lb_eur))
 
 
 class Problem:

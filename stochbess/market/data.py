@@ -157,7 +157,7 @@ class MarketData:
         if series not in self.series:
             raise DataError(
                 f"zone {self.zone} has no series {series!r}. It has: {', '.join(self.series)}. "
-                "Import the series, or close the market that needs it."
+                "Import the series, or close the market that needs it (markets.*.enabled)."
             )
         return self.series[series].group_of(column).frame[column]
 
