@@ -293,6 +293,10 @@ def _worth(out: Console, view: View) -> None:
     indented(
         out, Text(f"What can make VSS differ from zero here: {view.words('frictions')}.", "dim")
     )
+    if any(str(name).startswith("gain") for name in worth["measure"]):
+        weak = "The mean scenario is a weak opponent where reserve is sold: averaged calls never"
+        rest = "empty the battery. Judge the method by the gain over reserve-derated, not by VSS."
+        indented(out, Text(f"{weak} {rest}", "dim"))
 
 
 def _sign(low: float, high: float, known: bool) -> Text:
