@@ -1,4 +1,7 @@
-"""The main job: assemble, decide, value, settle, store. The one place that wires the stages."""
+"""The main job: assemble, decide, value, settle, store. The one place that wires the stages.
+
+Long, because the three ways to call it (one run, separate days, a comparison) share its steps.
+"""
 
 from __future__ import annotations
 
