@@ -1,8 +1,8 @@
 """From configuration, rules, market data and scenarios to the numbers of one decision.
 
 Nothing is solved here. Every assumption that is not verified by a source is collected in words, so
-that it can be printed wherever the result is. Long, because it is the one place where every setting of the
-configuration meets the rule, the series and the number of the model that it becomes.
+that it can be printed wherever the result is. Long, because it is the one place where every setting
+of the configuration meets the rule, the series and the number of the model that it becomes.
 """
 
 from __future__ import annotations
