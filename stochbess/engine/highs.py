@@ -271,7 +271,10 @@ class RecourseLP:
         if h.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             self._fail(shift)
         dual = np.array(h.getSolution().row_dual)[self._coupled]
-        return float(h.getInfo().objective_function_value), -(self._coupling.T @ dual)
+        cost = float(h.getInfo().objective_function_value)
+        if not (np.isfinite(cost) and np.isfinite(dual).all()):
+            raise SolverError("a recourse problem came back with values that are no numbers")
+        return cost, -(self._coupling.T @ dual)
 
     def _fail(self, shift: Floats) -> NoReturn:
         status = self._h.getModelStatus()
@@ -328,8 +331,8 @@ class MasterLP:
         if status != highspy.HighsModelStatus.kOptimal:
             raise SolverError(f"master problem ended {h.modelStatusToString(status)!r}")
         solution = h.getSolution()
-        return (
-            float(h.getInfo().objective_function_value),
-            np.array(solution.col_value),
-            np.array(solution.row_value),
-        )
+        values, rows = np.array(solution.col_value), np.array(solution.row_value)
+        objective = float(h.getInfo().objective_function_value)
+        if not (np.isfinite(objective) and np.isfinite(values).all() and np.isfinite(rows).all()):
+            raise SolverError("the master problem came back with values that are no numbers")
+        return objective, values, rows

@@ -172,18 +172,7 @@ def solve_lying(engine: Engine, step: float, at: float, monkeypatch: pytest.Monk
             solve_problem(single(block, 0).relaxed(), SolveOptions())
 
 
-@pytest.mark.parametrize(
-    "engine",
-    [
-        "extensive",
-        pytest.param(
-            "decomposition",
-            marks=pytest.mark.xfail(
-                strict=True, raises=ValueError, reason="NaN of the master ends as a ValueError"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("engine", ["extensive", "decomposition"])
 def test_a_solver_that_returns_nan_is_found_out(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
