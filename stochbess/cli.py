@@ -7,6 +7,7 @@ a command runs, so that help answers at once.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from pathlib import Path
@@ -64,6 +65,8 @@ def main() -> None:
         # Files can be named in any script; a terminal that lacks it shows "?" instead of failing.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    # Pyomo prints on standard output what it also raises, a signal during construction included.
+    logging.getLogger("pyomo.core").setLevel(logging.CRITICAL)
     app(prog_name="stochbess")
 
 
