@@ -98,6 +98,7 @@ def test_the_page_has_commands_and_every_excerpt_follows_one() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.walkthrough
 def test_every_command_of_the_tutorial_works_and_prints_what_the_page_quotes(
     tmp_path: Path,
 ) -> None:
