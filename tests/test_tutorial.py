@@ -67,8 +67,8 @@ def make_clone(root: Path) -> dict[str, str]:
     ):
         path.write_text(f'#!/bin/sh\nexec {start} "$@"\n', encoding="utf-8")
         path.chmod(0o755)
-    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "COLUMNS": "100"}  # the width of the page's excerpts
+    search = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": search, "COLUMNS": "100"}  # the width of the page's excerpts
 
 
 def run_block(block: Block, cwd: Path, environment: dict[str, str], note: Path) -> tuple[str, Path]:
