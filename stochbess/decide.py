@@ -19,7 +19,6 @@ from stochbess.clock import monotonic_s
 from stochbess.engine.exclusive import exclusive_recourse, solve_lazily_whole
 from stochbess.engine.highs import SolveOptions
 from stochbess.engine.matrix import Blocks, blocks, single
-from stochbess.engine.outcome import Status
 from stochbess.engine.risk import NEUTRAL, Risk
 from stochbess.engine.template import Template, compile_template
 from stochbess.engine.two_stage import (
@@ -249,6 +248,3 @@ def by_component(template: Template, values: Floats) -> dict[str, Floats]:
             array[where] = column
         out[component] = array
     return out
-
-
-__all__ = ["Decision", "Effort", "Formulation", "Problem", "Status", "by_component"]

@@ -77,8 +77,8 @@ class BranchAndBenders:
         relaxation, cost, centre = lp_phase(self.recourse, self.master, tolerance, self.deadline)
         if not self.master.integer.any():
             late = monotonic_s() > self.deadline
-            if self.start is not None and self._evaluate(self.start) < cost:
-                centre, cost = self.start, self._evaluate(self.start)
+            if self.start is not None and (priced := self._evaluate(self.start)) < cost:
+                centre, cost = self.start, priced
             return TreeResult(centre, cost, relaxation, relaxation, 0, self.master.n_cuts, late)
         lower, upper = self.master.lower.copy(), self.master.upper.copy()
         if self.start is not None:
