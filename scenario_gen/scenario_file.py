@@ -26,6 +26,7 @@ from stochbess.scenario_gen.series import require_known
 COLUMNS = ("scenario", "probability", "series", "delivery_start_utc", "value")
 FORMAT = "stochbess-scenarios-1"
 MAX_ROWS = 20_000_000
+SUFFIXES = (".parquet", ".pq")
 _FORMAT_KEY, _PROVENANCE_KEY = b"stochbess.format", b"stochbess.provenance"
 _HASH_KEY = b"stochbess.sha256"
 _MAGIC = b"PAR1"
@@ -46,8 +47,14 @@ def write_scenarios(scenarios: ScenarioSet, path: Path) -> None:
 
     Raises
     ------
-    ScenarioError : the file cannot be written; nothing is left behind
+    ScenarioError : the file cannot be written, or its name is that of another format; nothing is
+        left behind
     """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ScenarioError(
+            f"scenario file {path}: found the ending {path.suffix or 'of no format'!r}; expected "
+            f"{' or '.join(SUFFIXES)}, as it is written as Parquet. Name it {path.stem}.parquet."
+        )
     metadata = {
         _FORMAT_KEY: FORMAT.encode(),
         _HASH_KEY: scenarios.sha256.encode(),
@@ -134,8 +141,13 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[bytes, bytes]]:
             head = stream.read(4)
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - 4))
             tail = stream.read(4)
-    except OSError as error:
-        raise ScenarioError(f"scenario file {path} cannot be read: {error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ScenarioError(
+            f"scenario file {path} cannot be read: {reason}. Expected a Parquet file with the "
+            f"columns {', '.join(COLUMNS)}; `stochbess scenarios generate --out FILE.parquet` "
+            "writes one. Check the path (scenarios.file is relative to the working directory)."
+        ) from error
     if head != _MAGIC:
         what = "a pickle, which is never opened" if head[:1] == b"\x80" else "another format"
         raise ScenarioError(

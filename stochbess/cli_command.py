@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ from typing import Annotated, Any, NoReturn, Self, TypeVar, get_type_hints
 import typer
 
 from stochbess.clock import monotonic_s
-from stochbess.errors import ReportError, StochbessError
+from stochbess.errors import ConfigError, ReportError, StochbessError
 
 EXIT_DEFECT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE, EXIT_TERMINATED = 1, 130, 141, 143
 # A line of progress at most this often [s] where standard error is no terminal.
@@ -188,8 +188,16 @@ def _is_terminal(stream: Any) -> bool:
     return bool(getattr(stream, "isatty", lambda: False)())
 
 
-def require_folder(path: Path) -> None:
-    """Refuse an output file that cannot be made, before long work goes into it."""
+def require_folder(path: Path, suffixes: Sequence[str] = ()) -> None:
+    """Refuse an output file that cannot be made, before long work goes into it.
+
+    `suffixes` are those of the formats that are written; none means any.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ConfigError(
+            f"{path}: found the ending {path.suffix or 'of no format'!r}; expected "
+            f"{' or '.join(suffixes)}, as is written. Name it {path.stem}{suffixes[0]}."
+        )
     if not path.parent.is_dir():
         raise ReportError(f"{path}: the folder {path.parent} does not exist. Make it first.")
     if path.is_dir():

@@ -2,11 +2,15 @@
 
     root/stochbess.sqlite                 one row a run, one row a frame (name, sha256, size)
     root/runs/<run_id>/<name>.parquet
+    root/quarantine/<run_id>.<n>/         damaged results that a repetition has replaced
 
 A run is whole or it is not there. `save` writes the frames to a temporary directory, forces them to
 disk, renames the directory and then commits the row, all under SQLite's write lock: whoever holds
 that lock knows that a `.tmp-*` directory has no living owner. What a kill leaves behind is removed
 at the next opening. This has been tested against killed processes, not against a loss of power.
+
+The row of a run has a hash over itself and over the hashes of its frames (`store_row`). Whatever is
+read has been checked against it.
 
 A run is known by what it was computed from (`run_id`), so that saving it twice stores it once.
 Times, hosts and other things that change between identical runs live in `volatile_json` and
@@ -20,15 +24,13 @@ from __future__ import annotations
 import builtins
 import hashlib
 import os
-import shutil
 import socket
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pandas as pd
 
@@ -42,15 +44,21 @@ from stochbess.run_record import (
     code_sha256,
     run_id,
 )
+from stochbess.store_files import (
+    TEMPORARY,
+    clear_superseded,
+    read_frame_file,
+    remove,
+    sync_directory,
+    write_temporary,
+)
+from stochbess.store_row import FIELDS, StoredRow, read_row, read_rows, row_sha256
 from stochbess.store_schema import open_database, store_errors, write_lock
 
 __all__ = ["RunRecord", "Store", "canonical_json", "code_sha256", "run_id"]
 
 DATABASE_NAME = "stochbess.sqlite"
-_TEMPORARY = ".tmp-"
-_FIELDS = tuple(field.name for field in fields(RunRecord))
-_COLUMNS = (*_FIELDS, "directory", "owner_host", "owner_pid")
-_SELECT = f"SELECT {', '.join(_FIELDS)} FROM run "  # noqa: S608 - our own column names
+_COLUMNS = (*FIELDS, "directory", "owner_host", "owner_pid", "record_sha256")
 _INSERT = (
     f"INSERT INTO run ({', '.join(_COLUMNS)}) "  # noqa: S608 - our own column names
     f"VALUES ({', '.join(':' + name for name in _COLUMNS)})"
@@ -102,7 +110,8 @@ class Store:
     def begin(self, record: RunRecord) -> None:
         """Note that a run has begun: status running. A run that is done stays as it is."""
         with self._writing():
-            if self._held(record.run_id)[0] != "done":
+            held = read_row(self._connection, record.run_id)
+            if held is None or held.columns["status"] != "done":
                 self._insert(replace(record, status="running"), None, {})
 
     def mark(self, run_id: str, status: str) -> None:
@@ -144,12 +153,14 @@ class Store:
         record : the run
         frames : tables by name. Column labels are strings; the index is kept (a default RangeIndex
             is not stored). NaN stays NaN. Equal frames give equal bytes.
-        overwrite : replace the results of a run that is done. Otherwise saving it again changes
-            nothing: the same identity means the same results.
+        overwrite : replace the results of a run that is done; if they are damaged, they are kept
+            in `quarantine`. Otherwise saving it again changes nothing: the same identity means the
+            same results.
 
         Raises
         ------
-        StoreError : a name or a frame that cannot be stored, or the disk refuses; nothing changes
+        StoreError : a name or a frame that cannot be stored, the disk refuses, or (unless
+            `overwrite`) the run is stored and was changed since; nothing changes
         """
         files = {
             check_name(name, "frame name"): to_parquet_bytes(name, frames[name])
@@ -161,70 +172,54 @@ class Store:
                 f"file systems do not tell apart: {', '.join(sorted(frames))}. Rename one."
             )
         with self._writing():
-            status, superseded = self._held(record.run_id)
-            if status == "done" and not overwrite:
+            held = read_row(self._connection, record.run_id)
+            done = held is not None and held.columns["status"] == "done"
+            if held is not None and done and not overwrite:
+                held.record(self._database)
                 return
             directory = self._publish(record.run_id, files)
             self._insert(replace(record, status="done"), directory, files)
-        if superseded is not None:
-            _remove(self._runs / superseded)
+        if held is not None and done:
+            with store_errors(self._runs):
+                clear_superseded(self.root, held)
 
     # ------------------------------------------------------------------ reading
 
     def get(self, run_id: str) -> RunRecord:
         """The record of a run, by its id or by a unique beginning of it."""
-        with store_errors(self._database):
-            row = self._connection.execute(
-                _SELECT + "WHERE run_id = ?", (self._full_id(run_id),)
-            ).fetchone()
-            return _record(row)
+        return self._row(run_id).record(self._database)
 
     def find(self, run_id: str) -> RunRecord | None:
         """The record with exactly this id, or None."""
         with store_errors(self._database):
-            row = self._connection.execute(_SELECT + "WHERE run_id = ?", (run_id,)).fetchone()
-            return None if row is None else _record(row)
+            row = read_row(self._connection, run_id)
+        return None if row is None else row.record(self._database)
 
     def list(self, limit: int | None = None) -> builtins.list[RunRecord]:
         """Records from the newest to the oldest, at most `limit` of them."""
         with store_errors(self._database):
-            rows = self._connection.execute(
-                _SELECT + "ORDER BY created_utc DESC, run_id LIMIT ?",
+            rows = read_rows(
+                self._connection,
+                "ORDER BY created_utc DESC, run_id LIMIT ?",
                 (-1 if limit is None else limit,),
-            ).fetchall()
-            return [_record(row) for row in rows]
+            )
+        return [row.record(self._database) for row in rows]
 
     def frame_names(self, run_id: str) -> tuple[str, ...]:
         """Names of the frames of a run, sorted."""
-        with store_errors(self._database):
-            rows = self._connection.execute(
-                "SELECT name FROM frame WHERE run_id = ? ORDER BY name", (self._full_id(run_id),)
-            ).fetchall()
-            return tuple(name for (name,) in rows)
+        row = self._row(run_id)
+        row.record(self._database)
+        return tuple(row.frames)
 
     def frame(self, run_id: str, name: str) -> pd.DataFrame:
-        """One frame of a run, after its bytes have been checked against the recorded hash."""
-        with store_errors(self._database):
-            known = self._full_id(run_id)
-            row = self._connection.execute(
-                "SELECT directory, sha256 FROM frame JOIN run USING (run_id) "
-                "WHERE run_id = ? AND name = ?",
-                (known, name),
-            ).fetchone()
-        if row is None:
-            names = ", ".join(self.frame_names(known)) or "none"
+        """One frame of a run, after row and bytes have been checked against the recorded hashes."""
+        row = self._row(run_id)
+        known = row.record(self._database).run_id
+        if name not in row.frames:
+            names = ", ".join(row.frames) or "none"
             raise StoreError(f"run {known} has no frame {name!r}. It has: {names}.")
-        path = self._runs / row[0] / f"{name}.parquet"
-        with store_errors(path):
-            if path.is_symlink() or path.parent.is_symlink() or self._runs.is_symlink():
-                raise StoreError(f"{path} is reached through a link, which a store never makes.")
-            content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != row[1]:
-            raise StoreError(
-                f"{path} is damaged: {len(content)} bytes whose SHA-256 is not the recorded one. "
-                "The file is left as it is; repeat the run and save it with overwrite."
-            )
-        return from_parquet_bytes(content)
+        path = self._runs / str(row.columns["directory"]) / f"{name}.parquet"
+        return from_parquet_bytes(read_frame_file(path, row.frames[name][0]))
 
     def frames(self, run_id: str) -> dict[str, pd.DataFrame]:
         """All frames of a run by name."""
@@ -232,7 +227,7 @@ class Store:
 
     def _sweep(self) -> None:
         """Remove what killed processes left, and call their runs interrupted."""
-        orphans = [*self._runs.glob(f"{_TEMPORARY}*")]
+        orphans = [*self._runs.glob(f"{TEMPORARY}*")]
         owners = self._connection.execute(
             "SELECT run_id, owner_pid FROM run WHERE status = 'running' AND owner_host = ?",
             (socket.gethostname(),),
@@ -242,8 +237,8 @@ class Store:
             return
         with self._writing():
             # Under the lock nobody is between a temporary directory and its name. Look again.
-            for path in self._runs.glob(f"{_TEMPORARY}*"):
-                _remove(path)
+            for path in self._runs.glob(f"{TEMPORARY}*"):
+                remove(path)
             self._connection.executemany(
                 "UPDATE run SET status = 'interrupted' WHERE run_id = ? AND status = 'running'",
                 dead,
@@ -258,12 +253,14 @@ class Store:
         with store_errors(self._database), write_lock(self._connection):
             yield
 
-    def _held(self, run_id: str) -> tuple[str | None, str | None]:
-        """Status and directory of a run; None for a run that is not there or has no results."""
-        row = self._connection.execute(
-            "SELECT status, directory FROM run WHERE run_id = ?", (run_id,)
-        ).fetchone()
-        return (None, None) if row is None else (row[0], row[1])
+    def _row(self, run_id: str) -> StoredRow:
+        """The row of the one run that `run_id` is or begins, unchecked."""
+        with store_errors(self._database):
+            known = self._full_id(run_id)
+            row = read_row(self._connection, known)
+        if row is None:
+            raise StoreError(f"run {known} has just been removed from {self._database}.")
+        return row
 
     def _full_id(self, run_id: str) -> str:
         """The one run id that `run_id` is or begins."""
@@ -288,22 +285,26 @@ class Store:
     def _insert(self, record: RunRecord, directory: str | None, files: Mapping[str, bytes]) -> None:
         """Put the row of a run and those of its frames in place of what is there."""
         values = {
-            **{name: getattr(record, name) for name in _FIELDS},
+            **{name: getattr(record, name) for name in FIELDS},
             "created_utc": record.created_utc.astimezone(UTC).isoformat(timespec="microseconds"),
             "day": record.day.isoformat(),
+            "synthetic": int(record.synthetic),
+            "reproducible": int(record.reproducible),
             "seed": str(record.seed),  # wider than SQLite's integers
             "directory": directory,
             "owner_host": socket.gethostname(),
             "owner_pid": os.getpid(),
         }
+        frames = {
+            name: (hashlib.sha256(content).hexdigest(), len(content))
+            for name, content in files.items()
+        }
+        values["record_sha256"] = row_sha256(values, frames)
         self._connection.execute("DELETE FROM run WHERE run_id = ?", (record.run_id,))
         self._connection.execute(_INSERT, values)
         self._connection.executemany(
             "INSERT INTO frame (run_id, name, sha256, n_bytes) VALUES (?, ?, ?, ?)",
-            [
-                (record.run_id, name, hashlib.sha256(content).hexdigest(), len(content))
-                for name, content in files.items()
-            ],
+            [(record.run_id, name, *frame) for name, frame in frames.items()],
         )
 
     def _publish(self, run_id: str, files: Mapping[str, bytes]) -> str:
@@ -311,24 +312,13 @@ class Store:
 
         Returns the name of the directory below `runs`. Called under the write lock.
         """
-        if self._runs.is_symlink():
-            raise StoreError(f"{self._runs} is a link, which a store never makes. Remove it.")
-        self._runs.mkdir(exist_ok=True)
-        temporary = self._runs / f"{_TEMPORARY}{run_id}.{uuid.uuid4().hex}"
+        temporary = write_temporary(self._runs, run_id, files)
         try:
-            temporary.mkdir()
-            for name, content in files.items():
-                path = temporary / f"{name}.parquet"
-                with store_errors(path), path.open("xb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-            _sync_directory(temporary)
             directory = self._free_directory(run_id)
             temporary.rename(self._runs / directory)
-            _sync_directory(self._runs)
+            sync_directory(self._runs)
         except BaseException:
-            _remove(temporary)
+            remove(temporary)
             raise
         return directory
 
@@ -344,25 +334,8 @@ class Store:
         while name in used:
             number += 1
             name = f"{run_id}.{number}"
-        _remove(self._runs / name)  # renamed by a process that was killed before COMMIT
+        remove(self._runs / name)  # renamed by a process that was killed before COMMIT
         return name
-
-
-def _record(row: tuple[Any, ...]) -> RunRecord:
-    values = dict(zip(_FIELDS, row, strict=True))
-    values["created_utc"] = datetime.fromisoformat(values["created_utc"])
-    values["day"] = date.fromisoformat(values["day"])
-    values["seed"] = int(values["seed"])
-    for name in ("synthetic", "reproducible"):
-        values[name] = bool(values[name])
-    return RunRecord(**values)
-
-
-def _remove(path: Path) -> None:
-    """Remove a directory of ours, or a link in its place; what resists stays for the next sweep."""
-    if path.is_symlink():
-        path.unlink()
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_alive(pid: int) -> bool:
@@ -376,14 +349,3 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _sync_directory(path: Path) -> None:
-    """Force the names in a directory to disk."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

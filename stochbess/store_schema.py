@@ -6,18 +6,20 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from stochbess.clock import monotonic_s
 from stochbess.errors import StoreError
+from stochbess.store_row import hash_old_rows
 
 _APPLICATION_ID = 0x53424553  # "SBES": tells a store from any other program's SQLite file
 
+Step = str | Callable[[sqlite3.Connection], None]
 # Migration k takes a store from schema version k to k + 1. Never edit one that was released.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
+MIGRATIONS: tuple[tuple[Step, ...], ...] = (
     (
         """CREATE TABLE run (
             run_id TEXT PRIMARY KEY NOT NULL,
@@ -49,6 +51,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (run_id, name)
         )""",
     ),
+    ("ALTER TABLE run ADD COLUMN record_sha256 TEXT NOT NULL DEFAULT ''", hash_old_rows),
 )
 
 _ADVICE = {
@@ -199,7 +202,10 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
     with write_lock(connection):
         # Another process may have been faster; what counts is the version under the lock.
         for number in range(_pragma(connection, "user_version"), len(MIGRATIONS)):
-            for statement in MIGRATIONS[number]:
-                connection.execute(statement)
+            for step in MIGRATIONS[number]:
+                if isinstance(step, str):
+                    connection.execute(step)
+                else:
+                    step(connection)
             connection.execute(f"PRAGMA user_version = {number + 1}")
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")

@@ -417,10 +417,13 @@ class _Builder:
 
 
 def put(tree: Node, override: str, order: int, schema: dict[str, Any]) -> list[Finding]:
-    """Put the override ``dotted.key=value`` into the tree; `schema` tells sections from values."""
+    """Put the override ``dotted.key=value`` into the tree; `schema` tells sections from values.
+
+    Keys may be written with hyphens, as options are.
+    """
     mark = Mark(order, 0, 0, f"--set {shown(override, 200)}")
     key, equals, text = override.partition("=")
-    path: KeyPath = tuple(key.strip().split("."))
+    path = _spelt(tuple(key.strip().split(".")), schema)
     if not equals or not all(path):
         advice = "write it like --set battery.power_mw=1"
         return [Finding(mark, (), "no key=value", "a dotted key, = and a value", advice)]
@@ -446,6 +449,16 @@ def put(tree: Node, override: str, order: int, schema: dict[str, Any]) -> list[F
     return findings
 
 
+def _spelt(path: tuple[str, ...], schema: dict[str, Any]) -> KeyPath:
+    """The path with underscores for hyphens where the schema knows the key so only."""
+    spelt: KeyPath = ()
+    for step in path:
+        other = (*spelt, step.replace("-", "_"))
+        known = schema_at(schema, (*spelt, step)) is not None or schema_at(schema, other) is None
+        spelt = (*spelt, step) if known else other
+    return spelt
+
+
 def _move(node: Node, mark: Mark) -> None:
     node.mark = node.key_mark = mark
     if isinstance(node.value, dict | list):
@@ -457,7 +470,7 @@ def _move(node: Node, mark: Mark) -> None:
 
 
 class Rule(Protocol):
-    """A rule between keys that does not hold; the first key that was given is blamed."""
+    """A rule between keys that does not hold; the first override is blamed, or the first key."""
 
     @property
     def keys(self) -> tuple[str, ...]: ...
@@ -543,9 +556,14 @@ class Fit(Generic[M]):
             paths = [self._path(key) for key in rule.keys]
             if any(p[: len(f)] == f[: len(p)] for p in paths for f in known):
                 continue
-            given = next((path for path in paths if self.tree.at(path)[1]), paths[0])
-            mark = self.tree.at(given)[0].mark
-            yield Finding(mark, given, rule.found, rule.expected, rule.advice)
+            written = [path for path in paths if self.tree.at(path)[1]] or paths
+            # What was typed on the command line is what somebody looks at.
+            typed = [path for path in written if self.tree.at(path)[0].mark.order]
+            blamed = (typed or written)[0]
+            mark, found = self.tree.at(blamed)[0].mark, rule.found
+            if blamed != paths[0] and re.fullmatch(r"[-+.0-9e]+", found):
+                found = f"{dotted(paths[0])} {found}"  # the number of another key than the blamed
+            yield Finding(mark, blamed, found, rule.expected, rule.advice)
 
     def _path(self, key: str) -> KeyPath:
         """``a.b[0].c`` as a path, with the item's number in the file."""

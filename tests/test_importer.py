@@ -183,7 +183,7 @@ def test_rows_without_a_value_are_left_out_and_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("unit", "factor", "message"),
     [
-        ("EUR/kWh", None, r"declare factor=1000\.0"),
+        ("EUR/kWh", None, r"declare --factor 1000\.0"),
         ("EUR/kWh", 100.0, r"is 1000\.0, got 100\.0"),
         ("CZK/MWh", None, "declare the factor"),
         ("CZK/MWh", -1.0, "positive"),
@@ -229,7 +229,7 @@ def test_equal_duplicates_are_dropped_only_on_request(tmp_path: Path) -> None:
     twice = pd.DatetimeIndex(stamps[:6].append(stamps[5:]))
     values = [f"{i},0" for i in range(6)] + [f"{i},0" for i in range(5, 24)]
     source = write_csv(tmp_path / "prices.csv", twice, values)
-    with pytest.raises(DataError, match=r"D302.*drop_equal_duplicates"):
+    with pytest.raises(DataError, match=r"D302.*--drop-equal-duplicates"):
         import_series(source, tmp_path / "market", SPEC)
     report = import_series(source, tmp_path / "market", replace(SPEC, drop_equal_duplicates=True))
     assert report.rows == 24 and "1 repeated row(s)" in report.notes[0]
@@ -262,19 +262,26 @@ def test_a_pickle_is_refused_whatever_its_name(
     ("change", "message"),
     [
         ({"series": "gas"}, "series 'gas' is unknown"),
-        ({"column_map": {"price": "price"}}, "column_map names price"),
+        ({"column_map": {"price": "price"}}, r"--column \(column_map\) names price"),
         ({"column_map": {}}, "no column"),
         ({"column_map": {"price_eur_mwh": "Preis"}}, r"no column 'Preis'. It has: time, price"),
         ({"label": "middle"}, "expected 'start' or 'end'"),
-        ({"source": ""}, "source and licence"),
-        ({"licence": ""}, "source and licence"),
+        ({"source": ""}, "--source and --licence"),
+        ({"licence": ""}, "--source and --licence"),
         ({"time_format": "%Y-%m-%d"}, "cannot be read"),
         ({"time_format": None}, "ISO 8601"),
-        ({"naive_timezone": "Europe/Atlantis"}, "unknown"),
+        ({"naive_timezone": "Europe/Atlantis"}, "--naive-timezone 'Europe/Atlantis' is unknown"),
         ({"decimal": ".", "thousands": ""}, "is not a number"),
-        ({"thousands": ""}, r"Declare thousands='\.'"),
+        ({"thousands": ""}, r"Declare --thousands \."),
         ({"known_since": "soon"}, "cannot be read"),
         ({"separator": "|"}, "has no column"),
+        ({"separator": ";;"}, "--separator ';;': expected one character"),
+        ({"separator": ","}, "is also the separator"),
+        ({"decimal": ""}, "--decimal '': expected one character"),
+        ({"skip_rows": -1}, "--skip-rows -1"),
+        ({"zone": "../elsewhere"}, "--zone '../elsewhere'"),
+        ({"timezone": "Europe"}, "--timezone 'Europe' is unknown"),
+        ({"timezone": "x" * 5000}, "--timezone 'xxx"),
         ({"encoding": "utf-99"}, "cannot be read"),
     ],
 )
@@ -286,6 +293,16 @@ def test_a_wrong_declaration_says_what_to_correct(
     with pytest.raises(DataError, match=message):
         import_series(source, tmp_path / "market", replace(SPEC, **change))  # type: ignore[arg-type]
     assert not (tmp_path / "market").exists()
+
+
+def test_a_row_with_more_fields_than_the_header_is_not_cut(tmp_path: Path) -> None:
+    """A decimal comma between columns separated by commas: 12,5 is not 12."""
+    source = tmp_path / "prices.csv"
+    rows = [f"{t:%Y-%m-%dT%H:%MZ},12,5" for t in steps(date(2024, 6, 14), 60)]
+    source.write_text("\n".join(["time,price", *rows]) + "\n")
+    spec = replace(SPEC, separator=",", decimal=".", thousands="", time_format=None)
+    with pytest.raises(DataError, match=r"cannot be read.*--separator"):
+        import_series(source, tmp_path / "market", spec)
 
 
 def test_a_refused_import_leaves_the_directory_byte_for_byte_as_it_was(tmp_path: Path) -> None:

@@ -436,6 +436,21 @@ def test_a_pickle_is_refused_without_being_opened(tmp_path: Path) -> None:
     assert not canary.exists()
 
 
+@pytest.mark.parametrize("name", ["s.csv", "s", "s.parquet.csv"])
+def test_a_name_of_another_format_is_not_written_to(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ScenarioError, match=r"expected \.parquet or \.pq.*Name it"):
+        write_scenarios(some_set(), tmp_path / name)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("name", ["missing.parquet", "nul\0.parquet", "."])
+def test_a_file_that_is_not_there_is_told_with_the_command_that_writes_one(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ScenarioError, match=r"cannot be read.*stochbess scenarios generate"):
+        read_scenarios(tmp_path / name)
+
+
 @pytest.mark.parametrize("kept", [0, 3, 4, 200, 0.5, 0.99])
 def test_a_truncated_file_is_refused(kept: float, tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"

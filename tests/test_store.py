@@ -415,14 +415,15 @@ def test_an_older_store_is_copied_and_then_migrated(
 ) -> None:
     with Store(tmp_path) as store:
         store.save(RECORD, {"a": dispatch()})
+    version = len(store_schema.MIGRATIONS)
     newer = (*store_schema.MIGRATIONS, ("ALTER TABLE run ADD COLUMN note TEXT",))
     monkeypatch.setattr(store_schema, "MIGRATIONS", newer)
     with pytest.raises(StoreError, match="Open it once for writing"):
         Store(tmp_path, read_only=True)
     with Store(tmp_path) as store:
         assert store.get(RECORD.run_id).status == "done"
-    check = sqlite3.connect(tmp_path / "stochbess.sqlite.v1.bak")
-    assert check.execute("PRAGMA user_version").fetchone() == (1,)
+    check = sqlite3.connect(tmp_path / f"stochbess.sqlite.v{version}.bak")
+    assert check.execute("PRAGMA user_version").fetchone() == (version,)
     assert check.execute("SELECT count(*) FROM run").fetchone() == (1,)
     check.close()
 

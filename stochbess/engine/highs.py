@@ -18,6 +18,7 @@ import numpy as np
 
 from stochbess.clock import monotonic_s
 from stochbess.engine.certificate import certify
+from stochbess.engine.diagnosis import in_short, scale, warn_of_scale
 from stochbess.engine.matrix import Problem
 from stochbess.engine.outcome import Floats, SolveOutcome, Status
 from stochbess.errors import InfeasibleError, SolverError
@@ -29,6 +30,10 @@ except ImportError as error:
 
 Method = Literal["choose", "simplex", "ipx", "hipo"]
 _TOLERANCE = 1e-7
+# A solver looks at the clock between its steps, and one step of a large problem takes long: what it
+# may take beyond its time limit, and after it was told to end [s].
+GRACE_S = 60.0
+CANCEL_S = 10.0
 _IRREDUCIBLE = 4  # HiGHS's bit for an irreducible infeasible subsystem of the LP
 
 _STATUS = {
@@ -106,12 +111,17 @@ def load(problem: Problem, options: SolveOptions) -> Any:
     return h
 
 
-def run_interruptible(h: Any, stop: threading.Event | None = None) -> None:
+def run_interruptible(
+    h: Any, stop: threading.Event | None = None, time_limit_s: float = float("inf")
+) -> None:
     """Run HiGHS so that an exception in this thread, or `stop`, ends it at its next check.
+
+    A solver that goes on for `GRACE_S` after its time limit [s] is asked to end like one that is
+    interrupted, and is left behind in its thread if it does not: nobody waits without end.
 
     Raises
     ------
-    SolverError : `stop` was set
+    SolverError : `stop` was set, or the solver was left behind
     """
     h.HandleUserInterrupt = True
     # Waiting for an event, not for the thread: a signal during `join(timeout)` makes Python 3.11
@@ -125,17 +135,27 @@ def run_interruptible(h: Any, stop: threading.Event | None = None) -> None:
             ended.set()
 
     worker = threading.Thread(target=work, daemon=True)
+    deadline_s = monotonic_s() + time_limit_s + GRACE_S
     worker.start()
     try:
         while not ended.wait(0.1):
             if stop is not None and stop.is_set():
                 raise SolverError("the solve was stopped from outside")
+            if monotonic_s() > deadline_s:
+                break
     except BaseException:
         h.cancelSolve()
-        ended.wait()
+        ended.wait(CANCEL_S)
         raise
-    finally:
-        worker.join()
+    if not ended.is_set():
+        h.cancelSolve()
+        if not ended.wait(CANCEL_S):
+            raise SolverError(
+                f"HiGHS goes on {GRACE_S + CANCEL_S:g} s after its time limit of {time_limit_s:g} "
+                "s, although it was told to end; it was left behind. Start the program anew, with "
+                "fewer scenarios (--n-scenarios) or days (--days), or report the case"
+            )
+    worker.join()
 
 
 def solve_problem(problem: Problem, options: SolveOptions) -> SolveOutcome:
@@ -146,12 +166,13 @@ def solve_problem(problem: Problem, options: SolveOptions) -> SolveOutcome:
     SolverError : the solution fails its certificate (row, bound, integrality or objective)
     """
     is_mip = bool(problem.integer.any())
+    warn_of_scale(problem)
     h = load(problem, options)
     started = monotonic_s()
     if is_mip and options.progress is not None:
         _subscribe(h, options.progress, started)
     if is_mip or options.threads != 1 or problem.n_columns > 20_000:
-        run_interruptible(h, options.stop)
+        run_interruptible(h, options.stop, options.time_limit_s)
     else:
         h.run()
     return replace(_read(h, problem, options, is_mip), wall_s=monotonic_s() - started)
@@ -168,6 +189,8 @@ def _subscribe(h: Any, report: Callable[[float, float, float], None], started: f
 def _read(h: Any, problem: Problem, options: SolveOptions, is_mip: bool) -> SolveOutcome:
     info, model_status = h.getInfo(), h.getModelStatus()
     status = _STATUS.get(model_status, Status.NUMERICAL)
+    if model_status == highspy.HighsModelStatus.kUnboundedOrInfeasible:  # presolve stops here
+        status = Status.INFEASIBLE if _ray(problem) is None else Status.UNBOUNDED
     timed_out = status is Status.TIME_LIMIT_NO_SOLUTION
     inf = float("inf")
     outcome = SolveOutcome(
@@ -191,10 +214,12 @@ def _read(h: Any, problem: Problem, options: SolveOptions, is_mip: bool) -> Solv
         )
     if status is Status.INFEASIBLE:
         return replace(outcome, message=explain_infeasibility(problem))
+    if status is Status.UNBOUNDED:
+        return replace(outcome, message=explain_unboundedness(problem))
     feasible = info.primal_solution_status == int(highspy.SolutionStatus.kSolutionStatusFeasible)
     bound = float(info.mip_dual_bound) if is_mip else -inf
-    if not feasible or status is Status.UNBOUNDED:
-        return replace(outcome, bound=bound if status is not Status.UNBOUNDED else -inf)
+    if not feasible:
+        return replace(outcome, bound=bound, message=f"{outcome.message}; {scale(problem)}")
     solution = h.getSolution()
     values = np.array(solution.col_value)
     objective = float(info.objective_function_value)
@@ -202,7 +227,8 @@ def _read(h: Any, problem: Problem, options: SolveOptions, is_mip: bool) -> Solv
     if not certificate.accepted:
         raise SolverError(
             f"HiGHS returned a solution that its certificate rejects: {certificate}; "
-            "expected every violation below the tolerance. Rescale the inputs or report the case"
+            "expected every violation below the tolerance. Rescale the inputs or report the case; "
+            f"{scale(problem)}"
         )
     if not is_mip and status is Status.OPTIMAL:
         bound = objective
@@ -231,13 +257,30 @@ def explain_infeasibility(problem: Problem) -> str:
         return "no integer solution exists; the continuous relaxation is feasible"
     row_names = [problem.rows[i] if problem.rows else f"row {i}" for i in rows]
     bounded = [problem.columns[j] if problem.columns else f"column {j}" for j in columns]
-    text = f"these constraints exclude each other: {_short(row_names)}"
-    return text + (f"; with the bounds of {_short(bounded)}" if bounded else "")
+    text = f"these constraints exclude each other: {in_short(row_names)}"
+    return text + (f"; with the bounds of {in_short(bounded)}" if bounded else "")
 
 
-def _short(names: list[str], most: int = 8) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def explain_unboundedness(problem: Problem) -> str:
+    """Names of the columns that grow together without end, at a gain (LP relaxation)."""
+    ray = _ray(problem)
+    if ray is None:
+        return "nothing limits the profit; the solver names no variable"
+    growing = np.flatnonzero(np.abs(ray) > 1e-6 * np.abs(ray).max())
+    named = [problem.columns[j] if problem.columns else f"column {j}" for j in growing]
+    return (
+        f"nothing limits the profit: these grow together without end: {in_short(named)}. Expected "
+        "that whatever one of them earns costs another as much: check prices, fees and spreads"
+    )
+
+
+def _ray(problem: Problem) -> Floats | None:
+    """A direction in which the cost of the LP relaxation falls without end; None if it has none."""
+    h = load(problem.relaxed(), SolveOptions(method="simplex"))
+    h.setOptionValue("presolve", "off")
+    h.run()
+    _, has_ray, ray = h.getPrimalRay()
+    return np.asarray(ray, np.float64) if has_ray else None
 
 
 class RecourseLP:
@@ -278,6 +321,8 @@ class RecourseLP:
 
     def _fail(self, shift: Floats) -> NoReturn:
         status = self._h.getModelStatus()
+        if status == highspy.HighsModelStatus.kUnbounded:
+            raise SolverError(f"recourse is unbounded: {explain_unboundedness(self._problem)}")
         if status != highspy.HighsModelStatus.kInfeasible:
             raise SolverError(f"recourse ended {self._h.modelStatusToString(status)!r}")
         lower, upper = self._problem.row_lower.copy(), self._problem.row_upper.copy()

@@ -101,8 +101,8 @@ def _check_sun(stem: str, series: pd.Series, timezone: str) -> list[Problem]:
                 where,
                 f"solar generation is centred {away:+.0f} min from solar noon in {timezone}. "
                 f"Expected within {_NOON_TOLERANCE_MIN:.0f} min: labels are shifted (local time "
-                "passed as UTC, or interval ends). Import again with the right naive_timezone and "
-                "label.",
+                "passed as UTC, or interval ends). Import again with the right --naive-timezone "
+                "and --label.",
             )
     local = index.tz_convert(timezone).tz_localize(None)
     offset_min = (local - index.tz_localize(None)).total_seconds() / 60
@@ -115,7 +115,8 @@ def _check_sun(stem: str, series: pd.Series, timezone: str) -> list[Problem]:
                 "D502",
                 where,
                 f"the sun moves by {change:+.0f} min when clocks change. In UTC it does not: the "
-                "labels are local time passed as UTC. Import again with the right naive_timezone.",
+                "labels are local time passed as UTC. Import again with the right "
+                "--naive-timezone.",
             )
     return found.problems
 

@@ -80,7 +80,7 @@ def _duplicates(found: Findings, frame: pd.DataFrame) -> None:
         found.error(
             "D302",
             stamp(repeated.index[0]),
-            f"{extra} row(s) repeat a label with equal values. Import with drop_equal_duplicates "
+            f"{extra} row(s) repeat a label with equal values. Import with --drop-equal-duplicates "
             "to keep one of each.",
             repairable=True,
         )
@@ -203,7 +203,7 @@ def _local_labels(
             "D310",
             stamp(suspicious[0]),
             "rows are missing or doubled exactly where local clocks change: the labels look like "
-            "local time passed as UTC. Import again with naive_timezone set to the zone of the "
+            "local time passed as UTC. Import again with --naive-timezone set to the zone of the "
             f"source, e.g. {timezone}.",
         )
 

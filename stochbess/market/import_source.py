@@ -1,11 +1,14 @@
 """Reads a user's CSV or Parquet file into UTC interval starts and float64 columns.
 
 Nothing is guessed: the columns, the time zone of naive stamps, the label convention, the unit and
-the marks of missing values are all declared in an `ImportSpec`.
+the marks of missing values are all declared in an `ImportSpec`. Messages name a declaration by its
+option of `stochbess data import`: `--naive-timezone` is the field `naive_timezone`, and so on.
 """
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from stochbess.errors import DataError
-from stochbess.market.import_time import StampForm, read_stamps
+from stochbess.market.import_time import StampForm, check_timezone, read_stamps
 from stochbess.market.schema import (
     INDEX_NAME,
     SERIES,
@@ -35,6 +38,10 @@ _FACTORS: dict[tuple[str, str], float | str] = {
     ("MWh per hour", "MW"): 1.0,
     ("EUR/MW per hour", "EUR/MW per 4-h block"): BLOCK_HOURS,
 }
+_UNREADABLE = (
+    OSError, ValueError, TypeError, KeyError, LookupError, NotImplementedError, pa.ArrowException,
+)  # fmt: skip
+_ZONE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")  # as in the configuration; names a folder
 _TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 
 
@@ -102,7 +109,8 @@ def read_source(path: Path, spec: ImportSpec) -> tuple[pd.DataFrame, list[str]]:
     if absent:
         raise DataError(
             f"{path.name} has no column {', '.join(map(repr, absent))}. It has: "
-            f"{', '.join(map(str, table.columns))}. Correct time_columns or column_map."
+            f"{', '.join(map(str, table.columns))}. Correct --time (time_columns) or --column "
+            "(column_map)."
         )
     form = StampForm(spec.time_columns, spec.time_format, spec.naive_timezone)
     stamps = read_stamps(path, table, form)
@@ -135,40 +143,67 @@ def read_source(path: Path, spec: ImportSpec) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _check_spec(spec: ImportSpec, rules: SeriesSpec) -> None:
+    _check_form(spec)
     unknown = [name for name in spec.column_map if name not in rules.column_names]
     if unknown or not spec.column_map:
         raise DataError(
-            f"column_map names {', '.join(unknown) or 'no column'}; series {spec.series!r} has: "
-            f"{', '.join(rules.column_names)}."
+            f"--column (column_map) names {', '.join(unknown) or 'no column'}; series "
+            f"{spec.series!r} has: {', '.join(rules.column_names)}."
         )
     if spec.label not in ("start", "end"):
-        raise DataError(f"label is {spec.label!r}; expected 'start' or 'end' of the interval.")
+        raise DataError(f"--label is {spec.label!r}; expected 'start' or 'end' of the interval.")
     if not spec.source or not spec.licence:
-        raise DataError("source and licence must say where the data come from and on which terms.")
+        raise DataError(
+            "--source and --licence must say where the data come from and on which terms."
+        )
     units = list(dict.fromkeys(rules.column(name).unit for name in spec.column_map))
     unit = units[0] if len(units) == 1 else rules.unit
     if spec.unit in (unit, rules.unit):
         if spec.factor is not None:
-            raise DataError(f"unit is {spec.unit!r} already; factor {spec.factor} would change it.")
+            raise DataError(
+                f"--unit is {spec.unit!r} already; --factor {spec.factor} would change it."
+            )
         return
     if len(units) > 1:
         raise DataError(
-            f"column_map mixes columns in {' and '.join(units)}, unit says {spec.unit!r}. Supply "
+            f"--column mixes columns in {' and '.join(units)}, --unit says {spec.unit!r}. Supply "
             f"them in {rules.unit!r}; one factor cannot convert both."
         )
     known = _FACTORS.get((spec.unit, unit))
     if spec.factor is None:
-        hint = f"factor={known!r}" if known is not None else "the factor"
+        hint = f"--factor {known}" if known is not None else "the factor (--factor)"
         raise DataError(
             f"unit of the source is {spec.unit!r}, series {spec.series!r} is in {unit!r}. "
             f"Nothing is converted silently: declare {hint}, or supply data in {unit!r}."
         )
     if known is not None and spec.factor != known:
-        raise DataError(f"factor from {spec.unit!r} to {unit!r} is {known!r}, got {spec.factor!r}.")
+        raise DataError(
+            f"--factor from {spec.unit!r} to {unit!r} is {known!r}, got {spec.factor!r}."
+        )
     if isinstance(spec.factor, str) and known is None:
-        raise DataError(f"factor {spec.factor!r}: expected a number for {spec.unit!r}.")
+        raise DataError(f"--factor {spec.factor!r}: expected a number for {spec.unit!r}.")
     if not isinstance(spec.factor, str) and not 0 < spec.factor < float("inf"):
-        raise DataError(f"factor {spec.factor!r}: expected a positive number.")
+        raise DataError(f"--factor {spec.factor!r}: expected a positive number.")
+
+
+def _check_form(spec: ImportSpec) -> None:
+    """What the names and marks themselves have to look like."""
+    if not _ZONE.fullmatch(spec.zone):
+        raise DataError(
+            f"--zone {spec.zone[:80]!r}: expected a name of letters, digits, '_', '-', '.', as it "
+            "becomes a folder."
+        )
+    check_timezone(spec.timezone, "--timezone")
+    for option, mark in (("--separator", spec.separator), ("--decimal", spec.decimal)):
+        if len(mark) != 1:
+            raise DataError(f"{option} {mark[:80]!r}: expected one character.")
+    if spec.decimal in (spec.separator, spec.thousands):
+        raise DataError(
+            f"--decimal {spec.decimal!r} is also the separator of columns or of thousands. "
+            "Expected different characters."
+        )
+    if spec.skip_rows < 0:
+        raise DataError(f"--skip-rows {spec.skip_rows}: expected 0 or more lines.")
 
 
 def _factors(frame: pd.DataFrame, spec: ImportSpec, rules: SeriesSpec) -> npt.NDArray[np.float64]:
@@ -198,19 +233,22 @@ def _read_table(path: Path, spec: ImportSpec) -> pd.DataFrame:
         if parquet:
             table = pd.read_parquet(path)
             return table.reset_index() if table.index.name is not None else table
-        return pd.read_csv(
-            path,
-            sep=spec.separator,
-            dtype=str,
-            keep_default_na=False,
-            encoding=spec.encoding,
-            skiprows=spec.skip_rows,
-            skip_blank_lines=True,
-            index_col=False,
-        )
-    except (OSError, ValueError, LookupError, pa.ArrowException) as error:
+        with warnings.catch_warnings():
+            # pandas cuts rows that are longer than the header, "12,5" to 12, with a warning only.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                path,
+                sep=spec.separator,
+                dtype=str,
+                keep_default_na=False,
+                encoding=spec.encoding,
+                skiprows=spec.skip_rows,
+                skip_blank_lines=True,
+                index_col=False,
+            )
+    except (pd.errors.ParserWarning, *_UNREADABLE) as error:
         raise DataError(
-            f"{path.name} cannot be read: {error}. Check separator, encoding and skip_rows."
+            f"{path.name} cannot be read: {error}. Check --separator, --encoding and --skip-rows."
         ) from error
 
 
@@ -227,7 +265,7 @@ def _numbers(path: Path, column: pd.Series, spec: ImportSpec) -> npt.NDArray[np.
         if alien.any():
             raise DataError(
                 f"{path.name}: {column.name}: {text[alien].iloc[0]!r} holds '.', but the decimal "
-                f"mark is {spec.decimal!r}. Declare thousands='.' or correct decimal."
+                f"mark is {spec.decimal!r}. Declare --thousands . or correct --decimal."
             )
         text = text.str.replace(spec.decimal, ".", regex=False)
     plain = text.str.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
@@ -236,6 +274,6 @@ def _numbers(path: Path, column: pd.Series, spec: ImportSpec) -> npt.NDArray[np.
         row = int(np.flatnonzero(wrong.to_numpy())[0])
         raise DataError(
             f"{path.name}: {column.name}: {column.iloc[row]!r} in data row {row + 1} is not a "
-            "number. Declare it in missing, or correct decimal and thousands."
+            "number. Declare it with --missing, or correct --decimal and --thousands."
         )
     return text.where(~missing, "nan").to_numpy(dtype=str).astype(np.float64)

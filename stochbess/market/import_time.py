@@ -49,7 +49,7 @@ def read_stamps(path: Path, table: pd.DataFrame, form: StampForm) -> pd.Datetime
     if form.naive_timezone is None:
         raise DataError(
             f"{path.name}: stamps in {', '.join(form.time_columns)} have no time zone (first "
-            f"{index[0]}). Declare naive_timezone: 'UTC', a local time such as "
+            f"{index[0]}). Declare --naive-timezone: 'UTC', a local time such as "
             "'Europe/Berlin', or a fixed offset such as '+01:00'."
         )
     return _localise(path, index, form.naive_timezone)
@@ -69,9 +69,25 @@ def _parse(path: Path, text: pd.Series, form: StampForm) -> pd.DatetimeIndex:
     except (ValueError, TypeError) as error:
         raise DataError(
             f"{path.name}: a stamp in {', '.join(form.time_columns)} cannot be read: {error}. "
-            "Expected ISO 8601, or set time_format (e.g. '%d.%m.%Y %H:%M')."
+            "Expected ISO 8601, or set --time-format (e.g. '%d.%m.%Y %H:%M')."
         ) from error
     return pd.DatetimeIndex(parsed)
+
+
+def check_timezone(name: str, option: str, more: str = "") -> None:
+    """Refuse what is no time zone of the IANA database.
+
+    Raises
+    ------
+    DataError : names the option; `more` says what else it takes
+    """
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder of zones
+        raise DataError(
+            f"{option} {name[:80]!r} is unknown. Expected 'UTC', an IANA name such as "
+            f"'Europe/Berlin'{more}."
+        ) from error
 
 
 def _localise(path: Path, naive: pd.DatetimeIndex, name: str) -> pd.DatetimeIndex:
@@ -80,12 +96,7 @@ def _localise(path: Path, naive: pd.DatetimeIndex, name: str) -> pd.DatetimeInde
     if offset:
         minutes = (int(offset[2]) * 60 + int(offset[3])) * (1 if offset[1] == "+" else -1)
         return naive.tz_localize(timezone(timedelta(minutes=minutes))).tz_convert("UTC")
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise DataError(
-            f"naive_timezone {name!r} is unknown. Expected 'UTC', an IANA name or '+01:00'."
-        ) from error
+    check_timezone(name, "--naive-timezone", " or '+01:00'")
     all_first = np.ones(len(naive), dtype=bool)
     first = naive.tz_localize(name, ambiguous=all_first, nonexistent="NaT")
     second = naive.tz_localize(name, ambiguous=~all_first, nonexistent="NaT")
@@ -93,7 +104,7 @@ def _localise(path: Path, naive: pd.DatetimeIndex, name: str) -> pd.DatetimeInde
         raise DataError(
             f"{path.name}: local time {naive[first.isna()][0]} does not exist in {name} (clocks "
             "skip it). The stamps are in another time, probably UTC or a fixed offset: correct "
-            "naive_timezone."
+            "--naive-timezone."
         )
     is_first = _first_pass(path, naive, np.asarray(first != second), name)
     return naive.tz_localize(name, ambiguous=is_first, nonexistent="raise").tz_convert("UTC")
@@ -116,7 +127,7 @@ def _first_pass(
             raise DataError(
                 f"{path.name}: the hour from {naive[at[0]]} on comes twice on the local day "
                 f"{day.date()} in {name}, but the rows pass through it {len(back) + 1} time(s). "
-                "Use stamps with an offset or in UTC, or a fixed offset in naive_timezone."
+                "Use stamps with an offset or in UTC, or a fixed offset in --naive-timezone."
             )
         is_first[at[back[0] + 1 :]] = False
     return is_first

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def import_series(source: Path, target: Path, spec: ImportSpec) -> ImportReport:
     DataError : the source cannot be read as declared, the folder belongs to another zone, or a
         check of severity error fails on the new series; `target` is unchanged then
     """
+    spec = replace(spec, series=spec.series.replace("-", "_"))  # day-ahead, as in options
     frame, notes = read_source(Path(source), spec)
     parse_known_since(spec.known_since)
     home = Path(target) / spec.zone

@@ -91,7 +91,7 @@ def read_manifest(directory: Path, zone: str | None) -> Manifest:
     path = home / FILE_NAME
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}. Restore or re-import.") from error
     if not isinstance(raw, dict) or not isinstance(raw.get("series"), list):
         raise DataError(f"{path}: expected an object with zone, timezone and a list 'series'.")
@@ -103,9 +103,10 @@ def read_manifest(directory: Path, zone: str | None) -> Manifest:
         )
     try:
         ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder of zones
         raise DataError(
-            f"{path}: timezone {timezone!r} is unknown. Expected an IANA name, e.g. Europe/Berlin."
+            f"{path}: timezone {timezone[:80]!r} is unknown. Expected an IANA name such as "
+            "Europe/Berlin."
         ) from error
     synthetic = raw.get("synthetic", False)
     if not isinstance(synthetic, bool):
