@@ -20,10 +20,17 @@ _NO_REASON = "the run has no such number"
 
 @dataclass(frozen=True)
 class Entry:
-    """A fact as a page shows it; `signed` numbers carry a plus above zero."""
+    """A fact as a page shows it.
+
+    Attributes
+    ----------
+    signed : numbers carry a plus above zero
+    run : the run that the fact comes from, "" for the run of the book
+    """
 
     fact: Fact
     signed: bool = False
+    run: str = ""
 
     @property
     def available(self) -> bool:
@@ -51,7 +58,7 @@ class FactBook:
 
     Parameters
     ----------
-    run_id : the run that all of them come from
+    run_id : the run that they come from, where an entry names no other
     facts : the run's own facts
     """
 
@@ -82,7 +89,7 @@ class FactBook:
     def names(self) -> tuple[str, ...]:
         return tuple(self._entries)
 
-    def add(self, fact: Fact, *, signed: bool = False) -> str:
+    def add(self, fact: Fact, *, signed: bool = False, run: str = "") -> str:
         """Enter a fact and return its name.
 
         Raises
@@ -90,7 +97,7 @@ class FactBook:
         ReportError : the name is taken by a fact that says something else
         """
         known = self._entries.get(fact.name)
-        entry = Entry(fact, signed)
+        entry = Entry(fact, signed, run)
         if known is not None and known != entry:
             raise ReportError(
                 f"two facts of run {self.run_id} are called {fact.name!r}: {known.text} and "
@@ -109,15 +116,16 @@ class FactBook:
         *,
         reason: str = _NO_REASON,
         signed: bool = False,
+        run: str = "",
     ) -> str:
         """Enter a number and return its name; None, NaN and infinity are "not available"."""
         if value is None or not math.isfinite(value):
             return self.missing(name, unit, reason)
-        return self.add(Fact(name, float(value), unit, digits, meaning), signed=signed)
+        return self.add(Fact(name, float(value), unit, digits, meaning), signed=signed, run=run)
 
-    def words(self, name: str, value: str, meaning: str) -> str:
+    def words(self, name: str, value: str, meaning: str, *, run: str = "") -> str:
         """Enter a text and return its name."""
-        return self.add(Fact(name, value, "", 0, meaning))
+        return self.add(Fact(name, value, "", 0, meaning), run=run)
 
     def missing(self, name: str, unit: str, reason: str) -> str:
         """Enter that something is not available, and why, unless it is there."""
@@ -137,7 +145,12 @@ class FactBook:
         that the pages print.
         """
         records = [
-            {**asdict(entry.fact), "value": _plain(entry), "run": self.run_id, "text": entry.text}
+            {
+                **asdict(entry.fact),
+                "value": _plain(entry),
+                "run": entry.run or self.run_id,
+                "text": entry.text,
+            }
             for entry in self._entries.values()
         ]
         document = {"schema": SCHEMA, **about, "facts": records}

@@ -1,4 +1,4 @@
-"""A report as a directory: whole or not there, whatever happens while it is written."""
+"""Reports and pictures on disk: whole or not there, whatever happens while they are written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write_bundle(directory: Path, files: Mapping[str, bytes], own: frozenset[str
     """
     directory = Path(os.path.abspath(directory))  # noqa: PTH100 - keeps links as they are
     try:
-        if _check(directory, own) and _same(directory, files):
+        if holds_report(directory, own) and _same(directory, files):
             return
         directory.parent.mkdir(parents=True, exist_ok=True)
         temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.tmp")
@@ -47,8 +47,36 @@ def write_bundle(directory: Path, files: Mapping[str, bytes], own: frozenset[str
         ) from error
 
 
-def _check(directory: Path, own: frozenset[str]) -> bool:
-    """Whether a report stands there already; raises if it is something else."""
+def write_file(path: Path, content: bytes) -> None:
+    """Write one file; what is there is replaced in one step or not at all.
+
+    Raises
+    ------
+    ReportError : the file cannot be written; nothing has changed
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise ReportError(
+            f"{path} cannot be written: {error.strerror or error}. Name another file."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def holds_report(directory: Path, own: frozenset[str]) -> bool:
+    """Whether a directory with nothing but files called `own` is there; False if nothing is.
+
+    Raises
+    ------
+    ReportError : something else is there
+    """
     if not os.path.lexists(directory):
         return False
     if directory.is_symlink() or not directory.is_dir():

@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from stochbess.reports.bid_rows import BidRows, bid_rows
-from stochbess.reports.book import FactBook
-from stochbess.reports.labels import CASH, CASH_GROUP, PROVENANCE, WORTH
+from stochbess.reports.book import FactBook, decimals
+from stochbess.reports.comparison import Compared, compared
+from stochbess.reports.labels import CASH, CASH_GROUP, OPPONENT, PROVENANCE, WORTH
 from stochbess.reports.material import Material
 
 SCENARIOS_IN_TABLE = 40
@@ -35,7 +36,9 @@ class WorthRow:
     meaning: str
     low: str
     high: str
+    high_eur: float
     sign: str  # "positive", "negative", "not proven", or "" for a level
+    opponent: str = ""  # whose decision a gain is over
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Content:
 
     bids: BidRows
     worth: tuple[WorthRow, ...]
+    compared: tuple[Compared, ...]
     cash_columns: tuple[str, ...]
     cash: tuple[Row, ...]
     scenarios: tuple[Row, ...]
@@ -68,6 +72,12 @@ class Content:
         """The proven sign of a worth measure, "" if it was not computed."""
         return next((row.sign for row in self.worth if row.label == measure), "")
 
+    @property
+    def hardest(self) -> WorthRow | None:
+        """The gain over the strongest opponent, the smallest; None if VSS has no rival."""
+        gains = [row for row in self.worth if row.opponent]
+        return min(gains, key=lambda row: row.high_eur) if gains else None
+
 
 def gather(material: Material) -> tuple[FactBook, Content]:
     """All facts of the pages, the run's own ones first and as they are."""
@@ -79,6 +89,7 @@ def gather(material: Material) -> tuple[FactBook, Content]:
     content = Content(
         bids=bid_rows(book, material),
         worth=worth,
+        compared=compared(book, material),
         cash_columns=columns,
         cash=cash,
         scenarios=listed,
@@ -119,8 +130,8 @@ def _identity(book: FactBook, material: Material) -> None:
     tail = 100 * (1 - level)
     book.number("cvar_tail", tail, "%", 0 if abs(tail - round(tail)) < 1e-9 else 2,
                 "share of the worst outcomes that CVaR averages")  # fmt: skip
-    book.number("cvar_weight", float(material.config["risk"]["cvar_weight"]), "", 2,
-                "weight of CVaR in the objective")  # fmt: skip
+    weight = float(material.config["risk"]["cvar_weight"])
+    book.number("cvar_weight", weight, "", decimals([weight]), "weight of CVaR in the objective")
     reason = _no_worth_reason(material)
     for name in ("ws", "eev", "evpi", "vss"):
         for bound in ("low", "high"):
@@ -166,7 +177,8 @@ def _worth(book: FactBook, material: Material) -> tuple[WorthRow, ...]:
         sign = ""
         if "=" in measure or measure.startswith("gain"):
             sign = _sign(low, high, bool(item["sign_known"]))
-        rows.append(WorthRow(label, meaning, names[0], names[1], sign))
+        opponent = OPPONENT.get(key, "") if measure.startswith("gain") else ""
+        rows.append(WorthRow(label, meaning, names[0], names[1], high, sign, opponent))
     return tuple(rows)
 
 
@@ -204,13 +216,14 @@ def _cash(book: FactBook, material: Material) -> tuple[tuple[str, ...], tuple[Ro
 def _scenarios(book: FactBook, material: Material) -> tuple[Row, ...]:
     frame = material.frames["scenarios"].sort_values("profit_eur", kind="stable")
     rows = []
+    percent = decimals([100.0 * float(p) for p in frame["probability"]], 2)
     for i, item in enumerate(frame.to_dict("records")):
         key = f"scenario.{i + 1}"
         name = book.words(f"{key}.name", str(item["scenario"]), "name of the scenario")
         cells = tuple(
             book.number(f"{key}.{column}", float(item[source]) * scale, unit, digits, meaning)
             for column, source, scale, unit, digits, meaning in (
-                ("probability", "probability", 100.0, "%", 2, "probability"),
+                ("probability", "probability", 100.0, "%", percent, "probability"),
                 ("profit", "profit_eur", 1.0, "EUR", 2, "profit"),
                 ("aging", "aging_eur", 1.0, "EUR", 2, "cost of aging"),
                 ("full_cycles", "full_cycles", 1.0, "", 2, "discharged over nameplate energy"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from stochbess.reports.comparison import comparison_chart
 from stochbess.reports.content import gather
 from stochbess.reports.figures_money import cash_chart, profit_chart, worth_chart
 from stochbess.reports.figures_offer import bid_chart, corridor_chart
@@ -36,6 +37,7 @@ def decision_pages(material: Material, tell: Tell) -> Pages:
     images = {
         "bids": bid_chart(material),
         "worth": worth_chart(material, book, content),
+        "compared": comparison_chart(material, book, content.compared),
         "profit": profit_chart(material, book),
         "cash": cash_chart(material, book, content.cash),
         "soc": corridor_chart(material),

@@ -42,15 +42,16 @@ def profit_chart(material: Material, book: FactBook) -> Image | None:
         axes.step([low, *profit, high], [0.0, *reached, 1.0], where="post", color=blue.ink,
                   linewidth=1.4)  # fmt: skip
         axes.plot(profit, reached, blue.marker, color=blue.ink, markersize=3.2)
+        # The curve leaves room above on its left and below on its right.
+        mean_first = book.value("expected_profit") < book.value("median")
         marks = (
-            ("cvar", "CVaR", "--", LOOKS["afrr-up"].ink, 0.70),
-            ("expected_profit", "expected", "-", INK, 0.10),
-            ("median", "median", ":", SOFT, 0.30),
+            ("cvar", "CVaR", "--", LOOKS["afrr-up"].ink, 0.55, True),
+            ("expected_profit", "expected", "-", INK, 0.86 if mean_first else 0.15, not mean_first),
+            ("median", "median", ":", SOFT, 0.15 if mean_first else 0.86, mean_first),
         )
-        for name, label, line, color, height in marks:
+        for name, label, line, color, height, right in marks:
             at = book.value(name)
             axes.axvline(at, color=color, linewidth=1.0, linestyle=line)
-            right = at < low + 0.72 * (high - low)
             axes.annotate(
                 f"{label} {book[name].number}", (at, height), xytext=(4 if right else -4, 0),
                 textcoords="offset points", ha="left" if right else "right", va="center",
@@ -112,7 +113,7 @@ def worth_chart(material: Material, book: FactBook, content: Content) -> Image |
     if not levels or not gains:
         return None
     with drawing():
-        figure = new_figure(0.95 + 0.23 * len(content.worth))
+        figure = new_figure(0.9 + 0.195 * len(content.worth))
         upper, lower = figure.subplots(
             2, 1, gridspec_kw={"height_ratios": [len(levels), len(gains)]}
         )

@@ -40,9 +40,9 @@ def bid_chart(material: Material) -> Image | None:
         grid = figure.subplots(len(parts), 1, sharex=True, squeeze=False)
         panels: list[Axes] = list(grid[:, 0])
         if not reserve.empty:
-            _reserve_panel(panels[0], reserve, axis)
+            reserve_panel(panels[0], reserve, axis)
         if not energy.empty:
-            _energy_panel(panels[-1], energy, axis)
+            energy_panel(panels[-1], energy, axis)
         for panel in panels:
             axis.apply(panel, label=panel is panels[-1])
             quiet_grid(panel)
@@ -50,7 +50,10 @@ def bid_chart(material: Material) -> Image | None:
         return finish(figure, material, "Bids by delivery interval")
 
 
-def _reserve_panel(axes: Axes, reserve: pd.DataFrame, axis: TimeAxis) -> None:
+def reserve_panel(axes: Axes, reserve: pd.DataFrame, axis: TimeAxis) -> None:
+    """Bids of reserve capacity, upward above zero and downward below."""
+    from matplotlib.ticker import MaxNLocator
+
     stamps = pd.DatetimeIndex(sorted(reserve["start_utc"].unique()))
     edges = axis.edges(stamps)
     left, width = edges[:-1] + 0.04 * np.diff(edges), 0.92 * np.diff(edges)
@@ -72,7 +75,8 @@ def _reserve_panel(axes: Axes, reserve: pd.DataFrame, axis: TimeAxis) -> None:
     most = max(float((fcr + up).max()), float((fcr + down).max()), 0.5)
     axes.set_ylim(-1.18 * most, 1.18 * most)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
-    axes.set_ylabel("MW   down | up")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    axes.set_ylabel("MW\ndown | up")
     axes.set_title("Reserve capacity")
     if fcr.any() or up.any() or down.any():
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.2)
@@ -80,7 +84,10 @@ def _reserve_panel(axes: Axes, reserve: pd.DataFrame, axis: TimeAxis) -> None:
         axes.text(0.5, 0.6, "none offered", transform=axes.transAxes, ha="center", color=SOFT)
 
 
-def _energy_panel(axes: Axes, energy: pd.DataFrame, axis: TimeAxis) -> None:
+def energy_panel(axes: Axes, energy: pd.DataFrame, axis: TimeAxis) -> None:
+    """Day-ahead positions, sales above zero and purchases below."""
+    from matplotlib.ticker import MaxNLocator
+
     energy = energy.sort_values("start_utc")
     edges = axis.edges(pd.DatetimeIndex(energy["start_utc"]))
     mw = energy["mw"].to_numpy(np.float64)
@@ -94,7 +101,8 @@ def _energy_panel(axes: Axes, energy: pd.DataFrame, axis: TimeAxis) -> None:
         edges[:-1], np.minimum(mw, 0), facecolor="white", edgecolor=look.ink, hatch="//////",
         label="buys", **options,
     )  # fmt: skip
-    axes.set_ylabel("MW   buys | sells")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    axes.set_ylabel("MW\nbuys | sells")
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.set_title("Day-ahead position")
     axes.margins(y=0.12)
@@ -103,38 +111,40 @@ def _energy_panel(axes: Axes, energy: pd.DataFrame, axis: TimeAxis) -> None:
 
 def corridor_chart(material: Material) -> Image | None:
     """Stored energy of all scenarios between the floor and the ceiling of the reserves."""
-    soc, schedule = material.frames["soc"], material.frames["schedule"]
-    if soc.empty:
+    if material.frames["soc"].empty:
         return None
     axis = TimeAxis(material)
-    starts = pd.DatetimeIndex(soc["delivery_start_utc"])
-    edges = axis.edges(starts)
+    with drawing():
+        figure = new_figure(2.55)
+        axes = figure.subplots()
+        corridor_panel(axes, material, axis)
+        axis.apply(axes)
+        figure.legend(loc="outside upper center", ncols=4, borderaxespad=0.1)
+        return finish(figure, material, "Stored energy and reserve limits")
+
+
+def corridor_panel(axes: Axes, material: Material, axis: TimeAxis) -> None:
+    """Stored energy of every scenario, their median, and what the reserves keep."""
+    soc, schedule = material.frames["soc"], material.frames["schedule"]
+    edges = axis.edges(pd.DatetimeIndex(soc["delivery_start_utc"]))
     ends = edges[1:]
     battery = material.config["battery"]
     full = float(battery["energy_mwh"]) * float(battery["state"]["soh_frac"])
     floor = soc["reserve_floor_mwh"].to_numpy(np.float64)
     ceiling = soc["reserve_ceiling_mwh"].to_numpy(np.float64)
-    with drawing():
-        figure = new_figure(2.55)
-        axes = figure.subplots()
-        _kept_areas(axes, edges, floor, ceiling, full)
-        blue = LOOKS["intraday"]
-        columns = soc.set_index(ends)
-        table = schedule.pivot(
-            index="delivery_start_utc", columns="scenario", values="energy_end_mwh"
-        )
-        if many := len(table.columns) > 1:
-            axes.fill_between(ends, columns["p10_mwh"], columns["p90_mwh"], facecolor=blue.fill,
-                              alpha=0.45, linewidth=0, label="eight of ten scenarios")  # fmt: skip
-            for name in list(table.columns)[:LINES_DRAWN]:
-                axes.plot(ends, table[name], color=blue.ink, linewidth=0.45, alpha=0.55)
-        axes.plot(ends, columns["p50_mwh"], color=LOOKS["day-ahead"].ink, linewidth=1.6,
-                  label="median" if many else "stored energy")  # fmt: skip
-        axes.set_ylim(0, full)
-        axes.set_ylabel("stored energy, MWh")
-        axis.apply(axes)
-        figure.legend(loc="outside upper center", ncols=4, borderaxespad=0.1)
-        return finish(figure, material, "Stored energy and reserve limits")
+    _kept_areas(axes, edges, floor, ceiling, full)
+    blue = LOOKS["intraday"]
+    columns = soc.set_index(ends)
+    table = schedule.pivot(index="delivery_start_utc", columns="scenario", values="energy_end_mwh")
+    if many := len(table.columns) > 1:
+        axes.fill_between(ends, columns["p10_mwh"], columns["p90_mwh"], facecolor=blue.fill,
+                          alpha=0.45, linewidth=0, label="eight of ten scenarios")  # fmt: skip
+        for name in list(table.columns)[:LINES_DRAWN]:
+            axes.plot(ends, table[name], color=blue.ink, linewidth=0.45, alpha=0.55)
+    axes.plot(ends, columns["p50_mwh"], color=LOOKS["day-ahead"].ink, linewidth=1.6,
+              label="median" if many else "stored energy")  # fmt: skip
+    axes.set_ylim(0, full)
+    axes.set_ylabel("stored energy, MWh")
 
 
 def _kept_areas(axes: Axes, edges: Floats, floor: Floats, ceiling: Floats, full: float) -> None:

@@ -81,7 +81,7 @@ def _fans(material: Material, wanted: tuple[Row, ...], height_in: float, name: s
             wide = len(row_found) == 1
             for j, (drawn, title, unit, kind) in enumerate(row_found):
                 panel = figure.add_subplot(grid[i, :] if wide else grid[i, j])
-                _fan(panel, drawn, axis, kind)
+                fan_panel(panel, drawn, axis, kind)
                 panel.set_title(title)
                 panel.set_ylabel(unit)
                 panel.yaxis.set_major_formatter(thousands)
@@ -92,7 +92,8 @@ def _fans(material: Material, wanted: tuple[Row, ...], height_in: float, name: s
         return finish(figure, material, name)
 
 
-def _fan(axes: Axes, drawn: Drawn, axis: TimeAxis, kind: str) -> None:
+def fan_panel(axes: Axes, drawn: Drawn, axis: TimeAxis, kind: str) -> None:
+    """Every scenario as a thin line, a band around the middle of them, and the median."""
     look = LOOKS[kind]
     edges = axis.edges(drawn.start_utc)
 
@@ -107,7 +108,7 @@ def _fan(axes: Axes, drawn: Drawn, axis: TimeAxis, kind: str) -> None:
     thin: dict[str, Any] = {
         "color": look.ink,
         "linewidth": 0.4,
-        "alpha": 0.6 if len(drawn.values) < 12 else 0.4,
+        "alpha": 0.6 if len(drawn.values) < 12 else 0.3,
     }
     middles = (edges[:-1] + edges[1:]) / 2
     for values in drawn.values[:LINES_DRAWN]:
@@ -116,7 +117,7 @@ def _fan(axes: Axes, drawn: Drawn, axis: TimeAxis, kind: str) -> None:
         else:
             axes.step(edges, stretched(values), where="post", **thin)
     middle = quantiles(drawn.values, drawn.probability, 0.5)
-    axes.step(edges, stretched(middle), where="post", color=look.ink, linewidth=1.5)
+    axes.step(edges, stretched(middle), where="post", color=look.ink, linewidth=1.7)
     low_value, high_value = float(drawn.values.min()), float(drawn.values.max())
     if low_value < 0 < high_value:
         axes.axhline(0, color=INK, linewidth=0.6)

@@ -53,6 +53,12 @@ WORTH = {
         "gain_over_full_activation",
     ),
 }
+# Whose decision a gain is over: completes "the opponent decides ...".
+OPPONENT = {
+    "gain_over_derated": "for the mean scenario with reserve capped, the cap tuned on these "
+    "scenarios",
+    "gain_over_full_activation": "for the mean scenario with energy held for uninterrupted calls",
+}
 PROVENANCE = {
     "source": "Scenario source",
     "candidates": "Candidate days",

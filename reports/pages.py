@@ -20,7 +20,7 @@ from markupsafe import Markup
 from stochbess.errors import ReportError
 from stochbess.reports.book import FactBook
 from stochbess.reports.equations import equation_svg
-from stochbess.reports.facts import NOT_AVAILABLE
+from stochbess.reports.facts import MINUS, NOT_AVAILABLE
 from stochbess.reports.sources import SOURCES
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -61,7 +61,7 @@ class Page:
         entry = self._book[name]
         if not entry.available:
             return self._missing(name)
-        kind = "num below" if entry.value < 0 else "num"
+        kind = "num below" if entry.number.startswith(MINUS) else "num"
         return Markup('<span class="{}" data-fact="{}">{}</span>').format(kind, name, entry.number)
 
     @staticmethod

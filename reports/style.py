@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from stochbess.reports.facts import typeset
-from stochbess.reports.material import Material
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +27,19 @@ FAMILY = "Corridor Sans"
 WIDTH_IN = 6.54  # the text width of the page
 INK, SOFT, RULE, PALE = "#1c2530", "#5b6673", "#c9ced4", "#eef0f2"
 ALERT = "#8f1d14"
+FORMS = ("svg", "png", "pdf")
+_DPI = 180.0
+_LAYOUT_DPI = 288.0  # at 72 letters are measured in whole pixels, too narrow by several per cent
+
+
+class Source(Protocol):
+    """What a figure is drawn from, as it is named below it."""
+
+    @property
+    def source_line(self) -> str: ...
+
+    @property
+    def synthetic(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -126,27 +138,58 @@ def new_figure(height_in: float) -> Figure:
     return Figure(figsize=(WIDTH_IN, height_in), dpi=72, layout="constrained")  # as SVG has it
 
 
-def finish(figure: Figure, material: Material, name: str) -> Image:
-    """Sign the figure with its source, mark synthetic data, and write it as SVG."""
-    line = material.source_line
+def finish(figure: Figure, source: Source, name: str) -> Image:
+    """Sign the figure with its source, mark synthetic data, and write it as SVG for a page."""
+    line = _signed(figure, source)
+    return Image(_saved(figure, "svg", name, line, transparent=True))
+
+
+def standalone(figure: Figure, source: Source, name: str, form: str) -> bytes:
+    """The figure as a file of its own, on white: `form` is one of `FORMS`.
+
+    The same figure gives the same bytes.
+    """
+    return _saved(figure, form, name, _signed(figure, source, pad_in=0.07), transparent=False)
+
+
+def _signed(figure: Figure, source: Source, pad_in: float = 0.02) -> str:
+    """Write the source below the figure and lay it out; the line that was written."""
+    line = source.source_line
     engine = figure.get_layout_engine()
     foot = 0.17 / figure.get_figheight()
     if engine is not None:
-        engine.set(rect=(0, foot, 1, 1 - foot), w_pad=0.02, h_pad=0.03)  # type: ignore[call-arg]
-    figure.text(0.998, 0.005, line, ha="right", va="bottom", fontsize=6.2, color=SOFT)
-    if material.synthetic:
+        engine.set(rect=(0, foot, 1, 1 - foot), w_pad=pad_in, h_pad=0.03)  # type: ignore[call-arg]
+    low = 0.012 / figure.get_figheight()
+    figure.text(0.998, low, line, ha="right", va="bottom", fontsize=6.2, color=SOFT)
+    if source.synthetic:
         figure.text(
-            0.002, 0.005, "SYNTHETIC market data", ha="left", va="bottom", fontsize=6.6,
+            0.002, low, "SYNTHETIC market data", ha="left", va="bottom", fontsize=6.6,
             color=ALERT, weight=600,
         )  # fmt: skip
         line = f"SYNTHETIC market data · {line}"
     for axes in figure.axes:
         axes.xaxis.labelpad = 1.0
     _settle(figure)
+    return line
+
+
+def _saved(figure: Figure, form: str, name: str, line: str, *, transparent: bool) -> bytes:
+    """The bytes of a figure, without a time of making."""
+    about: dict[str, dict[str, Any]] = {
+        "svg": {"Title": name, "Description": line, "Date": None, "Creator": None},
+        "pdf": {"Title": name, "Subject": line, "CreationDate": None, "Creator": "stochbess"},
+        "png": {"Title": name, "Description": line, "Software": "stochbess"},
+    }
     stream = io.BytesIO()
-    about = {"Title": name, "Description": line, "Date": None, "Creator": None}
-    figure.savefig(stream, format="svg", transparent=True, metadata=about)
-    return Image(_PATH.sub(_rounded, stream.getvalue()))
+    figure.savefig(
+        stream,
+        format=form,
+        transparent=transparent,
+        metadata=about[form],
+        dpi=_DPI if form == "png" else 72,  # SVG has 72 to the inch
+    )
+    content = stream.getvalue()
+    return _PATH.sub(_rounded, content) if form == "svg" else content
 
 
 def _settle(figure: Figure) -> None:
@@ -155,7 +198,10 @@ def _settle(figure: Figure) -> None:
     The layout is solved in floating point and may differ in the last digit from one time to the
     next, and names inside the SVG are made from those digits.
     """
+    dpi = figure.get_dpi()
+    figure.set_dpi(_LAYOUT_DPI)
     figure.draw_without_rendering()
+    figure.set_dpi(dpi)
     figure.set_layout_engine("none")
     for axes in figure.axes:
         left, bottom, width, height = (round(float(v), 5) for v in axes.get_position().bounds)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stochbess.errors import ReportError
-from stochbess.reports.bundle import write_bundle
+from stochbess.reports.bundle import holds_report, write_bundle
 from stochbess.reports.decision_report import (
     FACTS_NAME,
     HTML_NAME,
@@ -33,6 +33,16 @@ def default_directory(store_dir: Path, run_id: str) -> Path:
     return store_dir / "reports" / run_id
 
 
+def check_place(directory: Path) -> None:
+    """Refuse a directory that no report may be written to, before long work goes into it.
+
+    Raises
+    ------
+    ReportError : something else than a report is there
+    """
+    holds_report(directory, _FILES)
+
+
 def write_report(
     record: RunRecord,
     frames: Mapping[str, pd.DataFrame],
@@ -45,7 +55,8 @@ def write_report(
 
     Parameters
     ----------
-    record, frames : a run as it is stored
+    record, frames : a run as it is stored; with a frame `comparison`, as `stochbess.run.compare`
+        returns it, the report sets the formulations side by side
     directory : made if missing; nothing but a report may be in it
     tell : called with (stage, detail) as the work goes on
 

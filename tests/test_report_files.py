@@ -292,6 +292,42 @@ def test_the_command_refuses_a_run_without_results(tmp_path: Path) -> None:
     assert not (store / "reports").exists()
 
 
+@pytest.mark.slow
+def test_compare_writes_the_report_of_the_last_formulation(tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    line = ["compare", "--markets", "day-ahead", "--n-scenarios", "3", "--quiet", "--json"]
+    done = CliRunner().invoke(
+        app, [*line, "--store", str(tmp_path / "runs"), "--report-dir", str(out)]
+    )
+    assert done.exit_code == 0, done.output
+    rows = {row["formulation"]: row for row in json.loads(done.stdout)["formulations"]}
+    facts = {f["name"]: f for f in json.loads((out / "facts.json").read_text("utf-8"))["facts"]}
+    assert facts["run_id"]["value"] == rows["two-stage"]["run_id"]
+    assert facts["vss_low"]["value"] is not None  # the last formulation is valued too
+    for at, name in ((1, "deterministic"), (2, "two-stage")):
+        for part, column in (
+            ("expected_low", "expected_profit_eur"),
+            ("expected_high", "expected_profit_upper_eur"),
+            ("cvar", "cvar_eur"),
+            ("lots", "reserve_lots"),
+        ):
+            assert facts[f"compare.{at}.{part}"]["value"] == rows[name][column]
+            assert facts[f"compare.{at}.{part}"]["run"] == rows[name]["run_id"]
+        assert rows[name]["expected_profit_eur"] <= rows[name]["expected_profit_upper_eur"] + 1e-6
+    assert (out / "report.pdf").is_file()
+
+
+@pytest.mark.parametrize("name", ["solve", "compare"])
+def test_a_place_that_would_lose_something_is_refused_before_the_work(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    store = tmp_path / "runs"
+    done = CliRunner().invoke(app, [name, "--store", str(store), "--report-dir", str(tmp_path)])
+    assert done.exit_code == 8 and "thesis" in done.output
+    assert not store.exists()
+
+
 def test_separate_days_make_no_report() -> None:
     line = ["solve", "--separate-days", "-f", "deterministic", "--scenarios", "realised"]
     done = CliRunner().invoke(app, [*line, "--report"])

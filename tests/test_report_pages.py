@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from jinja2 import DictLoader
 
@@ -164,6 +165,8 @@ SHAPES = {
     "energy only": Shape(markets=("day-ahead",)),
     "nothing to offer": Shape(markets=()),
     "many scenarios": Shape(n_scenarios=70),
+    "compared": Shape(deterministic_eur=(780.5, 790.0)),
+    "compared without a sign": Shape(deterministic_eur=(899.0, 903.0)),
     "already sold": Shape(
         overrides=(
             'battery.state.commitments=[{market: fcr, start_local: "2024-06-26T04:00", mw: 1.0}]',
@@ -180,7 +183,7 @@ def test_every_number_on_the_page_is_a_fact(shape: Shape) -> None:
 
 
 def test_a_changed_digit_is_caught_wherever_it_stands() -> None:
-    made = pages_of()
+    made = pages_of(Shape(deterministic_eur=(780.5, 790.0)))
     made = replace(made, html=re.sub(r"base64,[^\")]+", "base64,", made.html))
     body = made.html.index("<body")
     style_free = made.html[body:]
@@ -198,6 +201,17 @@ def test_a_changed_digit_is_caught_wherever_it_stands() -> None:
         assert untraced(changed, made.facts_json), text
         caught += 1
     assert caught > 60
+
+
+def test_a_changed_digit_is_caught_in_the_title_and_in_every_alternative_text() -> None:
+    made = pages_of()
+    html = re.sub(r"base64,[^\")]+", "base64,", made.html)
+    assert untraced(html, made.facts_json) == []
+    places = [m.start(1) for m in re.finditer(r'(?:<title>|alt=")[^"<]*?(\d)', html)]
+    assert len(places) >= 4  # title, worth, profit, cash
+    for place in places:
+        other = "7" if html[place] != "7" else "3"
+        assert untraced(html[:place] + other + html[place + 1 :], made.facts_json)
 
 
 def test_parts_are_numbered_in_their_order_and_links_find_them() -> None:
@@ -247,6 +261,56 @@ def test_no_sign_is_claimed_where_the_interval_holds_zero() -> None:
     assert "No sign is claimed" in text and "Planning for uncertainty pays here" not in text
     text = pages_of(Shape(vss_eur=(4.25, 12.5))).html
     assert "Planning for uncertainty pays here" in text
+
+
+def test_a_comparison_names_the_run_behind_every_number() -> None:
+    made = pages_of(Shape(deterministic_eur=(780.5, 790.0)))
+    record, _ = finished_run(Shape(deterministic_eur=(780.5, 790.0)))
+    facts = {f["name"]: f for f in json.loads(made.facts_json)["facts"]}
+    for part in ("expected_low", "cvar", "worst", "own", "gap", "lots", "seconds", "run"):
+        assert facts[f"compare.1.{part}"]["run"] == "ee" * 8
+        assert facts[f"compare.2.{part}"]["run"] == record.run_id
+    said = dict(read(made.html).facts)
+    assert (
+        said["compare.1.expected_low"] == "780.50" and said["compare.1.expected_high"] == "790.00"
+    )
+    assert said["compare.1.gap"] == "0.75" and said["compare.2.lots"] == "16"
+    assert "compare.2.gain_low" not in facts
+
+
+@pytest.mark.parametrize(
+    ("other_eur", "gain", "words"),
+    [
+        ((780.5, 790.0), ("+110.00 EUR", "+124.00 EUR"), "on average: proven"),
+        ((899.0, 903.0), ("−3.00 EUR", "+5.50 EUR"), "no sign is claimed"),
+        ((950.0, 951.0), ("−51.00 EUR", "−45.50 EUR"), "proven to be worse"),
+    ],
+)
+def test_a_gain_over_another_formulation_is_an_interval(
+    other_eur: tuple[float, float], gain: tuple[str, str], words: str
+) -> None:
+    html = pages_of(Shape(deterministic_eur=other_eur)).html
+    said = dict(read(html).facts)
+    assert (said["compare.1.gain_low"], said["compare.1.gain_high"]) == gain
+    section = html[html.index('id="comparison"') : html.index('id="fig-compared"')]
+    assert words in section
+
+
+def test_a_run_that_was_not_compared_has_no_such_section() -> None:
+    assert "Formulations compared" not in pages_of().html
+
+
+def test_beside_vss_stands_the_gain_over_the_strongest_opponent() -> None:
+    record, frames = finished_run()
+    worth = frames["worth"]
+    extra = {"measure": "gain over full-activation deterministic", "low_eur": 1.5, "high_eur": 2.5}
+    frames["worth"] = pd.concat(
+        [worth, pd.DataFrame([{**extra, "sign_known": True}])], ignore_index=True
+    )
+    html = decision_pages(material_of(record, frames), silent).html
+    card = html[html.index('class="card wide"') : html.index("Proven gap")]
+    assert "worth.gain_over_full_activation.low" in card  # 2.5 EUR at most, derated 4.5
+    assert "strongest opponent" not in pages_of(Shape(valued=False)).html
 
 
 def test_a_run_without_results_has_no_report() -> None:
@@ -367,6 +431,16 @@ def test_numbers_are_printed_alike(value: float | None, signed: bool, text: str)
     book = FactBook("1f")
     book.add(Fact("a", value, "EUR", 2, "why"), signed=signed)
     assert book["a"].text == text
+
+
+def test_only_what_is_printed_below_zero_is_coloured_so() -> None:
+    book = FactBook("1f")
+    for name, value in (("less", -1.0), ("hardly", -0.001), ("word", float("nan"))):
+        book.number(name, value, "EUR", 2, "why")
+    page = pages.Page(book)
+    assert "below" in page.cell("less")
+    assert "below" not in page.cell("hardly") and "0.00" in page.cell("hardly")
+    assert "below" not in page.cell("word")
 
 
 def test_the_page_needs_nothing_from_outside() -> None:
