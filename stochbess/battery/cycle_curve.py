@@ -42,13 +42,13 @@ def _in_range(name: str, value: float, low: float, high: float, hint: str) -> No
         raise ConfigError(f"{name} = {value}: expected a number in ({low:g}, {high:g}]. {hint}")
 
 
-def naumann_half_cycle_w(depth_frac: npt.ArrayLike, c_rate_per_h: float) -> FloatArray:
+def naumann_half_cycle_w(depth_frac: npt.ArrayLike, c_rate_per_h: float | FloatArray) -> FloatArray:
     """Increment of the squared capacity loss W = Q^2 by one half cycle.
 
     Parameters
     ----------
     depth_frac : depth of the half cycle, p.u. of usable energy; any shape
-    c_rate_per_h : mean C-rate over the half cycle [1/h]
+    c_rate_per_h : mean C-rate over the half cycle [1/h], one for all or one each
     """
     depth = np.asarray(depth_frac, np.float64)
     k_c = K_C_PER_C * c_rate_per_h + K_C_0

@@ -51,6 +51,8 @@ class HalfCycles:
     start_index, end_index : turning points that bound it; >= 0 counts in the window, negative
         counts from the end of the carried turning points. The half that closes a cycle runs from
         the second turning point back to the *level* of the first, which is its `end_index`.
+    stop_index : first point of the path at which the half cycle is complete: `end_index`, except
+        for the half that closes a cycle, which is complete at or just before this later point
     is_discharge : True if the path falls from start to end
     """
 
@@ -58,6 +60,7 @@ class HalfCycles:
     weight: FloatArray
     start_index: npt.NDArray[np.int64]
     end_index: npt.NDArray[np.int64]
+    stop_index: npt.NDArray[np.int64]
     is_discharge: npt.NDArray[np.bool_]
 
 
@@ -74,12 +77,13 @@ def _finite(name: str, values: npt.ArrayLike) -> FloatArray:
     return array
 
 
-def _count(values: Sequence[float]) -> tuple[list[_Pair], list[int]]:
-    """Closed half cycles as (start, end) positions in `values`, and the positions of the residue.
+def _count(values: Sequence[float]) -> tuple[dict[_Pair, int], list[int]]:
+    """Closed half cycles, (start, end) -> stop, and the residue, as positions in `values`.
 
     Comparisons are between values, not between ranges: no rounding decides what is enclosed.
     """
-    closed: list[_Pair] = []
+    # a pair of positions occurs at most once: the dictionary is a list that can be looked up in
+    closed: dict[_Pair, int] = {}
     stack: list[int] = []
     for position, value in enumerate(values):
         if stack and value == values[stack[-1]]:
@@ -95,14 +99,14 @@ def _count(values: Sequence[float]) -> tuple[list[_Pair], list[int]]:
             if not enclosed:
                 break
             first, second = stack[-3], stack[-2]
-            closed += [(first, second), (second, first)]
+            closed[first, second], closed[second, first] = second, position
             del stack[-3:-1]
     return closed, stack
 
 
-def _all_halves(values: Sequence[float]) -> list[_Pair]:
+def _all_halves(values: Sequence[float]) -> dict[_Pair, int]:
     closed, residue = _count(values)
-    return closed + list(pairwise(residue))
+    return closed | {pair: pair[1] for pair in pairwise(residue)}
 
 
 def half_cycles(series: npt.ArrayLike, prefix: npt.ArrayLike = ()) -> HalfCycles:
@@ -120,23 +124,38 @@ def half_cycles(series: npt.ArrayLike, prefix: npt.ArrayLike = ()) -> HalfCycles
     """
     past, window = _finite("prefix", prefix), _finite("series", series)
     values = [*past.tolist(), *window.tolist()]
-    # a pair of positions occurs at most once: dictionaries serve as sets that keep their order
-    booked = dict.fromkeys(_all_halves(values[: past.size + 1] if window.size else values))
-    counted = dict.fromkeys(_all_halves(values))
-    pairs = [pair for pair in counted if pair not in booked]
-    n_new = len(pairs)
-    pairs += [pair for pair in booked if pair not in counted]
-    ends = np.asarray(pairs, np.int64).reshape(-1, 2)
+    booked = _all_halves(values[: past.size + 1] if window.size else values)
+    counted = _all_halves(values)
+    new = [(*pair, stop) for pair, stop in counted.items() if pair not in booked]
+    n_new = len(new)
+    new += [(*pair, stop) for pair, stop in booked.items() if pair not in counted]
+    bounds = np.asarray(new, np.int64).reshape(-1, 3)
+    ends = bounds[:, :2]
     change = np.asarray(values, np.float64)[ends]
-    weight = np.ones(len(pairs))
+    weight = np.ones(len(new))
     weight[n_new:] = -1.0
     return HalfCycles(
         depth=np.abs(change[:, 1] - change[:, 0]),
         weight=weight,
         start_index=ends[:, 0] - past.size,
         end_index=ends[:, 1] - past.size,
+        stop_index=bounds[:, 2] - past.size,
         is_discharge=change[:, 1] < change[:, 0],
     )
+
+
+def carry_positions(series: npt.ArrayLike, prefix: npt.ArrayLike = ()) -> tuple[int, ...]:
+    """Where the points that `carry` returns stand in `[*prefix, *series]`."""
+    past, window = _finite("prefix", prefix), _finite("series", series)
+    values = [*past.tolist(), *window.tolist()]
+    if not window.size:
+        return tuple(range(past.size))
+    _, residue = _count(values)
+    if len(residue) < 2:
+        return ()
+    levels = [values[position] for position in residue]
+    first = int(np.argmax(np.abs(np.diff(levels))))
+    return tuple(residue[first:-1])
 
 
 def carry(series: npt.ArrayLike, prefix: npt.ArrayLike = ()) -> tuple[float, ...]:
@@ -145,16 +164,9 @@ def carry(series: npt.ArrayLike, prefix: npt.ArrayLike = ()) -> tuple[float, ...
     The present stored energy (the last element) is not a turning point and is not part of the
     answer. Half cycles older than the largest remaining one can never change again and are dropped.
     """
-    past, window = _finite("prefix", prefix), _finite("series", series)
-    values = [*past.tolist(), *window.tolist()]
-    if not window.size:
-        return tuple(values)
-    _, residue = _count(values)
-    levels = [values[position] for position in residue]
-    if len(levels) < 2:
-        return ()
-    first = int(np.argmax(np.abs(np.diff(levels))))
-    return tuple(levels[first:-1])
+    positions = carry_positions(series, prefix)
+    values = np.concatenate([_finite("prefix", prefix), _finite("series", series)])
+    return tuple(values[list(positions)].tolist())
 
 
 def cycle_cost(
