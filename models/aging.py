@@ -1,4 +1,4 @@
-"""What cycling costs: throughput, convex depth segments, and externally supplied cuts.
+"""What cycling costs: throughput, convex depth segments, cuts on the path, and supplied cuts.
 
 The segment model needs no ordering binaries: costs do not decrease with depth, so an optimal
 solution fills and empties the cheap segments first. On a path without simultaneous charge and
@@ -12,6 +12,7 @@ from typing import Any
 
 import pyomo.environ as pyo
 
+from stochbess.errors import ConfigError
 from stochbess.models.data import ModelData
 
 
@@ -53,6 +54,8 @@ def add_aging(m: Any, data: ModelData) -> None:
         cost = sum(
             float(aging.cost_eur_mwh[k]) * m.withdrawn_mwh[k, t] for k in segments for t in steps
         )
+    elif aging.model == "cuts":
+        cost = _path_cost(m, data)
     if aging.cuts:
         m.aging_theta_eur = pyo.Var(domain=pyo.NonNegativeReals)
 
@@ -64,3 +67,26 @@ def add_aging(m: Any, data: ModelData) -> None:
 
         cost = cost + m.aging_theta_eur
     m.aging_eur = pyo.Expression(expr=cost)
+
+
+def _path_cost(m: Any, data: ModelData) -> Any:
+    """(38) gross throughput at the price of shallow cycles, and epigraph variables.
+
+    One variable per layer of the cycle cost and one per step and price of a step. The rows (40) and
+    (42) that hold them up are not part of the model: they are found where a solution violates them
+    (models/aging_cuts.py), so that without them the model is a relaxation.
+    """
+    source, asset, steps = data.aging.path_cost, data.asset, range(data.grid.n_steps)
+    if source is None:
+        raise ConfigError('aging.model = "cuts" needs a path cost; expected Aging.path_cost')
+    m.cycle_theta_eur = pyo.Var(range(source.size), domain=pyo.NonNegativeReals)
+    prices = range(len(data.aging.step_prices))
+    m.step_theta_eur = pyo.Var(prices, steps, domain=pyo.NonNegativeReals)
+    m.held_up = [*m.cycle_theta_eur.values(), *m.step_theta_eur.values()]
+    moved_mwh = data.grid.dt_h * sum(
+        asset.charge_efficiency_frac * m.charge_mw[t]
+        + m.discharge_mw[t] / asset.discharge_efficiency_frac
+        for t in steps
+    )
+    held_eur = sum(m.cycle_theta_eur.values()) + sum(m.step_theta_eur.values())
+    return source.shallow_eur_mwh * moved_mwh + held_eur

@@ -7,7 +7,7 @@ model as `scenario_data` (variables that are always fixed) and supplied to the e
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -151,21 +151,65 @@ class AgingCut:
     gradient_eur_mwh: Floats
 
 
-@dataclass(frozen=True)
-class Aging:
-    """Cost of cycle aging: none, proportional to throughput, or convex depth segments.
+class PathCost(Protocol):
+    """A convex cost of the path of stored energy (T + 1,) [MWh], as a sum of K layers.
 
-    Segment k of `width_mwh` costs `cost_eur_mwh[k]` (non-decreasing) per MWh withdrawn;
-    `start_fill_mwh` (K,) is the state carried in. Cuts add to whichever model is chosen.
+    `shallow_eur_mwh` is charged on every MWh into or out of the store beside the layers.
     """
 
-    model: Literal["none", "throughput", "segments"] = "none"
+    @property
+    def size(self) -> int:
+        """Number of layers K."""
+        ...
+
+    @property
+    def shallow_eur_mwh(self) -> float:
+        """Price of energy into or out of the store [EUR/MWh]."""
+        ...
+
+    def deep_eur(self, energy_mwh: Floats) -> Floats:
+        """(K,) cost of the path in every layer [EUR]."""
+        ...
+
+    def minorants(self, energy_mwh: Floats) -> tuple[Floats, Floats]:
+        """Cost (K,) and a subgradient (K, T + 1) [EUR/MWh] of every layer at the path."""
+        ...
+
+
+class StepPrice(Protocol):
+    """A convex cost of one quantity of every step: (T,) values in, cost and subgradient out."""
+
+    @property
+    def reads(self) -> Literal["energy", "charge"]:
+        """Mean stored energy of the step [MWh], or charge power [MW]."""
+        ...
+
+    def at(self, quantity: Floats) -> tuple[Floats, Floats]:
+        """Cost (T,) [EUR] and a subgradient (T,) [EUR per unit] of every step."""
+        ...
+
+
+@dataclass(frozen=True)
+class Aging:
+    """Cost of aging: none, by throughput, by convex depth segments, or by cuts on a path.
+
+    Segment k of `width_mwh` costs `cost_eur_mwh[k]` (non-decreasing) per MWh withdrawn;
+    `start_fill_mwh` (K,) is the state carried in. The model "cuts" bounds `path_cost` from below by
+    cuts that are found during the solve (models/aging_cuts.py) until it is met within
+    `cut_gap_frac` of the aging cost, and the `step_prices` beside it: calendar aging, plating.
+    Supplied `cuts` add to whichever model is chosen.
+    """
+
+    model: Literal["none", "throughput", "segments", "cuts"] = "none"
     throughput_eur_mwh: float = 0.0
     width_mwh: float = 0.0
     cost_eur_mwh: Floats = field(default_factory=lambda: np.zeros(0))
     start_fill_mwh: Floats = field(default_factory=lambda: np.zeros(0))
     max_withdrawn_mwh_per_day: float | None = None
     cuts: tuple[AgingCut, ...] = ()
+    path_cost: PathCost | None = None
+    step_prices: tuple[StepPrice, ...] = ()
+    cut_gap_frac: float = 1e-4
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stochbess.clock import monotonic_s
-from stochbess.engine.exclusive import exclusive_recourse, solve_lazily_whole
+from stochbess.conflict import named_in_keys
+from stochbess.engine.exclusive import Held, exclusive_recourse, solve_lazily_whole
 from stochbess.engine.highs import SolveOptions
+from stochbess.engine.lazy import Separation
 from stochbess.engine.matrix import Blocks, blocks, single
 from stochbess.engine.risk import NEUTRAL, Risk
 from stochbess.engine.template import Template, compile_template
@@ -28,7 +30,8 @@ from stochbess.engine.two_stage import (
     solve_two_stage,
 )
 from stochbess.errors import SolverError
-from stochbess.models.data import ModelData
+from stochbess.models.aging_cuts import AgingRows, aging_rows
+from stochbess.models.data import Aging, ModelData
 from stochbess.models.deterministic import deterministic
 from stochbess.models.two_stage import two_stage
 
@@ -62,6 +65,8 @@ class Decision:
     profit_lb_eur, profit_ub_eur : risk-adjusted profit, proven lower and upper bound
     relaxed_profit_eur : profit if simultaneous flows were allowed
     made_whole : how many steps needed a binary to exclude simultaneous flows
+    cycle_gap_frac : how far the cuts lie below the aging cost of the relaxed schedules, relative to
+        it; 0 where aging is not priced by cuts
     """
 
     first_stage: dict[str, float]
@@ -72,6 +77,7 @@ class Decision:
     relaxed_profit_eur: float
     made_whole: int
     outcome: TwoStageOutcome
+    cycle_gap_frac: float = 0.0
 
     @property
     def gap_frac(self) -> float:
@@ -96,6 +102,32 @@ class Problem:
     def binary(self) -> Template:
         return compile_template(BUILD[self.formulation](replace(self.data, exclusive="binary")))
 
+    def localised(self, aging: Aging, lower_mwh: Floats, upper_mwh: Floats) -> Problem:
+        """The same templates with stored energy within a band and other functions behind the cuts.
+
+        `lower_mwh`, `upper_mwh` (T + 1,) narrow the bounds of the asset. `aging` may differ from
+        the present one in what its cuts bound, not in the number of columns they hold up.
+        """
+        other = Problem(replace(self.data, aging=aging), self.formulation)
+        if other.lazy is None or self.lazy is None or other.lazy.columns != self.lazy.columns:
+            raise SolverError("aging of a band needs the columns of the problem it is taken from")
+        other.__dict__["relaxed"] = _banded(self.relaxed, lower_mwh, upper_mwh)
+        other.__dict__["binary"] = _banded(self.binary, lower_mwh, upper_mwh)
+        return other
+
+    @cached_property
+    def lazy(self) -> AgingRows | None:
+        """Rows of the aging that are added where a solution violates them."""
+        return aging_rows(self.data)
+
+    def _held(self, outcome: TwoStageOutcome) -> Held | None:
+        """How the exclusive recourse goes on from the rows of the relaxation."""
+        if self.lazy is None or outcome.rows is None:
+            return None
+        near = outcome.values[:, Separation(self.lazy, self.relaxed).position]
+        return Held(Separation(self.lazy, self.binary), outcome.rows, near)
+
+    @named_in_keys
     def decide(
         self,
         series: Mapping[str, Floats],
@@ -152,24 +184,29 @@ class Problem:
             engine=engine,
             risk=risk,
             progress=progress,
+            lazy=self.lazy,
         )
         if not outcome.status.has_solution:
             raise SolverError(f"no decision: {outcome.status.value}")
         exclusive = blocks(self.binary, series, probability)
         if len(self.binary.first_stage):
-            values, cost, made_whole = exclusive_recourse(exclusive, outcome.x, effort.threads)
+            values, cost, made_whole, late = exclusive_recourse(
+                exclusive, outcome.x, effort.threads, held=self._held(outcome)
+            )
         else:
-            values, cost, made_whole = self._whole_problem(exclusive, outcome, effort)
-        return _decision(self.binary, outcome, values, cost, made_whole, probability, risk)
+            values, cost, made_whole, late = self._whole_problem(exclusive, outcome, effort)
+        outcome = replace(outcome, hit_time_limit=outcome.hit_time_limit or late)
+        decision = _decision(self.binary, outcome, values, cost, made_whole, probability, risk)
+        return replace(decision, cycle_gap_frac=self._cycle_gap_frac(outcome, probability))
 
     def _whole_problem(
         self, exclusive: Blocks, outcome: TwoStageOutcome, effort: Effort
-    ) -> tuple[Floats, Floats, int]:
+    ) -> tuple[Floats, Floats, int, bool]:
         """Nothing is here-and-now: keep the whole lots of the relaxation and redo the rest."""
         t = self.binary
         keep = t.integer & np.array([not name.startswith("discharging[") for name in t.columns])
-        relaxed = self.relaxed.column_position
-        values, costs, made_whole = [], [], 0
+        relaxed, held = self.relaxed.column_position, self._held(outcome)
+        values, costs, made_whole, late = [], [], 0, False
         for s in range(exclusive.n_scenarios):
             problem = single(exclusive, s)
             lower, upper = problem.lower.copy(), problem.upper.copy()
@@ -178,12 +215,17 @@ class Problem:
                 lower[j] = upper[j] = float(lot)
             fixed = replace(problem, lower=lower, upper=upper, integer=np.zeros(len(lower), bool))
             options = SolveOptions(effort.gap_frac * 0.1, effort.time_limit_s, effort.threads)
-            found, cost, count = solve_lazily_whole(fixed, t.integer & ~keep, options)
+            rows = None if held is None else held.of_scenario(s)
+            found, cost, count, timed_out = solve_lazily_whole(
+                fixed, t.integer & ~keep, options, rows
+            )
             values.append(found)
             costs.append(cost)
             made_whole += count
-        return np.array(values), np.array(costs), made_whole
+            late = late or timed_out
+        return np.array(values), np.array(costs), made_whole, late
 
+    @named_in_keys
     def evaluate(
         self,
         series: Mapping[str, Floats],
@@ -193,15 +235,36 @@ class Problem:
     ) -> Decision:
         """Price a given here-and-now decision on the scenarios; missing names count as zero."""
         x = self._first_stage(first_stage)
-        outcome = evaluate_first_stage(blocks(self.relaxed, series, probability), x, effort.threads)
-        values, cost, made_whole = exclusive_recourse(
-            blocks(self.binary, series, probability), x, effort.threads
+        relaxed = blocks(self.relaxed, series, probability)
+        outcome = evaluate_first_stage(relaxed, x, effort.threads, self.lazy)
+        values, cost, made_whole, late = exclusive_recourse(
+            blocks(self.binary, series, probability), x, effort.threads, held=self._held(outcome)
         )
-        return _decision(self.binary, outcome, values, cost, made_whole, probability, NEUTRAL)
+        outcome = replace(outcome, hit_time_limit=outcome.hit_time_limit or late)
+        decision = _decision(self.binary, outcome, values, cost, made_whole, probability, NEUTRAL)
+        return replace(decision, cycle_gap_frac=self._cycle_gap_frac(outcome, probability))
+
+    def _cycle_gap_frac(self, outcome: TwoStageOutcome, probability: Floats) -> float:
+        """Expected aging cost that no cut held up, over the expected aging cost, after tax."""
+        if self.lazy is None or outcome.excess is None:
+            return 0.0
+        position = Separation(self.lazy, self.relaxed).position
+        aging = np.array([self.lazy.cost_eur(values[position]) for values in outcome.values])
+        total = float(probability @ aging) * (1 - self.data.fees.profit_tax_frac)
+        return max(0.0, float(probability @ outcome.excess)) / total if total > 0 else 0.0
 
     def _first_stage(self, by_name: Mapping[str, float]) -> Floats:
         names = [self.relaxed.columns[j] for j in self.relaxed.first_stage]
         return np.array([by_name.get(name, 0.0) for name in names])
+
+
+def _banded(template: Template, lower_mwh: Floats, upper_mwh: Floats) -> Template:
+    """`template` with its stored energy within a band."""
+    position = [template.column_position[f"energy_mwh[{k}]"] for k in range(len(lower_mwh))]
+    lower, upper = template.lower.copy(), template.upper.copy()
+    lower[position] = np.maximum(lower[position], lower_mwh)
+    upper[position] = np.minimum(upper[position], upper_mwh)
+    return replace(template, lower=lower, upper=upper)
 
 
 def _decision(

@@ -106,7 +106,9 @@ def _priced_rule(
 def _priced(case: Case, problem: Problem, decided: Decision, effort: Effort) -> Interval:
     """What a decision earns on the scenarios of the case, with the recourse of all others."""
     priced = problem.evaluate(case.series, case.probability, decided.first_stage, effort)
-    return Interval(priced.profit_lb_eur, priced.relaxed_profit_eur)
+    # Where aging is bounded by cuts the relaxed profit is attained, and its bound lies above.
+    high = priced.relaxed_profit_eur if problem.lazy is None else priced.profit_ub_eur
+    return Interval(priced.profit_lb_eur, high)
 
 
 def _derated(

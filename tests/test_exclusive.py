@@ -12,6 +12,8 @@ from stochbess.decide import Decision, Effort, Formulation, Problem, by_componen
 from stochbess.engine.exclusive import exclusive_recourse, solve_lazily_whole
 from stochbess.engine.highs import SolveOptions, solve_problem
 from stochbess.engine.matrix import Blocks, single
+from stochbess.engine.matrix import Problem as MatrixProblem
+from stochbess.engine.outcome import SolveOutcome, Status
 from stochbess.engine.two_stage import Engine, solve_two_stage
 from stochbess.errors import SolverError
 from stochbess.models.data import ModelData, Terminal
@@ -89,7 +91,8 @@ def test_loops_are_not_worth_a_binary_at_ordinary_prices(name: str) -> None:
 def test_recourse_made_whole_by_need_is_as_good_as_recourse_made_whole_at_once(name: str) -> None:
     relaxed, binary = whole(deeply_negative(CASES[name]))
     x = solve_two_stage(relaxed, gap_frac=1e-4, time_limit_s=60.0).x
-    values, cost, made_whole = exclusive_recourse(binary, x, threads=1)
+    values, cost, made_whole, late = exclusive_recourse(binary, x, threads=1)
+    assert not late
     first = binary.template.first_stage
     n_binaries = int(binary.template.integer.sum() - binary.template.integer[first].sum())
     assert 0 < made_whole < binary.n_scenarios * n_binaries
@@ -105,6 +108,36 @@ def test_recourse_made_whole_by_need_is_as_good_as_recourse_made_whole_at_once(n
         assert (activity <= problem.row_upper + 1e-6).all()
         either_or = values[s][binary.template.integer]
         assert np.abs(either_or - np.round(either_or)).max() <= 1e-6
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_search_that_runs_out_of_time_ends_with_a_recourse_and_says_so(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directions of the relaxation are kept where the solver found nothing in its time."""
+    relaxed, binary = whole(deeply_negative(CASES[name]))
+    x = solve_two_stage(relaxed, gap_frac=1e-4, time_limit_s=60.0).x
+    _, best, _, _ = exclusive_recourse(binary, x, threads=1)
+
+    def out_of_time(problem: MatrixProblem, options: SolveOptions) -> SolveOutcome:
+        found = solve_problem(problem, options)
+        if not problem.integer.any():
+            return found
+        status = Status.TIME_LIMIT_NO_SOLUTION
+        return replace(found, status=status, values=None, hit_time_limit=True)
+
+    monkeypatch.setattr("stochbess.engine.exclusive.solve_problem", out_of_time)
+    values, cost, _, late = exclusive_recourse(binary, x, threads=1)
+    assert late
+    assert (cost >= best - 1e-6 * np.abs(best)).all()
+    for s in range(binary.n_scenarios):
+        problem = single(binary, s)
+        activity = problem.matrix @ values[s]
+        assert (activity >= problem.row_lower - 1e-6).all()
+        assert (activity <= problem.row_upper + 1e-6).all()
+        either_or = values[s][binary.template.integer]
+        assert np.abs(either_or - np.round(either_or)).max() <= 1e-6
+        assert float(problem.cost @ values[s]) + problem.offset == pytest.approx(cost[s])
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from stochbess.clock import monotonic_s
-from stochbess.engine.lshaped import CutMaster, Recourse, lp_phase
+from stochbess.engine.lshaped import ROUNDS_IN_SEARCH, CutMaster, Recourse, lp_phase
 from stochbess.engine.risk import Risk
 from stochbess.engine.template import Floats
 from stochbess.errors import InfeasibleError
 
 _WHOLE = 1e-6
+_MOST_PRICINGS = 12  # of one candidate, while rows added by need leave its cost uncertain
 _EXACT = 1e-9  # relative rounding of the subproblems: no smaller gap can be closed
 Progress = Callable[[float, float, float, int], None]  # elapsed s, best cost, bound, open nodes
 
@@ -77,8 +78,10 @@ class BranchAndBenders:
         relaxation, cost, centre = lp_phase(self.recourse, self.master, tolerance, self.deadline)
         if not self.master.integer.any():
             late = monotonic_s() > self.deadline
-            if self.start is not None and (priced := self._evaluate(self.start)) < cost:
-                centre, cost = self.start, priced
+            if self.start is not None:
+                self._evaluate(self.start)
+                if self.cost < cost:
+                    centre, cost = self.x, self.cost
             return TreeResult(centre, cost, relaxation, relaxation, 0, self.master.n_cuts, late)
         lower, upper = self.master.lower.copy(), self.master.upper.copy()
         if self.start is not None:
@@ -192,12 +195,22 @@ class BranchAndBenders:
         return np.where(self.master.integer, np.round(x), x)
 
     def _evaluate(self, x: Floats) -> float:
-        """True cost of a feasible whole x; adds its cuts and keeps it when it is the best."""
-        scenario_cost, gradient = self.recourse.evaluate(x)
+        """Cost of a feasible whole x as its cuts say it; adds them and keeps x when it is the best.
+
+        The incumbent's cost is the attained one, which rows added by need may leave a little above.
+        """
+        risk, probability = self.master.risk, self.master.probability
+        rounds = ROUNDS_IN_SEARCH
+        for _ in range(_MOST_PRICINGS):
+            scenario_cost, gradient, excess = self.recourse.priced(x, rounds)
+            cost = risk.of_cost(scenario_cost, probability)
+            attained = risk.of_cost(scenario_cost + excess, probability)
+            if attained - cost <= 0.1 * self.gap_frac * max(1.0, abs(cost)) or cost >= self.cost:
+                break
+            rounds = 4 * ROUNDS_IN_SEARCH
         self.master.add_cuts(x, scenario_cost, gradient)
-        cost = self.master.risk.of_cost(scenario_cost, self.master.probability)
-        if cost < self.cost and self._feasible(x):
-            self.x, self.cost = x, cost
+        if attained < self.cost and self._feasible(x):
+            self.x, self.cost = x, attained
         return cost
 
     def _feasible(self, x: Floats) -> bool:

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 
 from stochbess.clock import monotonic_s
 from stochbess.engine.highs import MasterLP, RecourseLP, explain_infeasibility
+from stochbess.engine.lazy import GrowingLP, RowPool, Separation, bound_to
 from stochbess.engine.matrix import Blocks, ColumnMap, Problem, single
 from stochbess.engine.risk import Risk
 from stochbess.engine.template import Bools, Floats, Ints
@@ -22,14 +23,29 @@ from stochbess.errors import InfeasibleError
 
 _VIOLATED = 1e-7
 _MOST_ROUNDS = 1000
+# Rows added by need per evaluation while the search is on. They stay, so that later evaluations
+# begin closer; until nothing is violated takes ten times as long and gains nothing on the bound.
+ROUNDS_IN_SEARCH = 1
 
 
 class Recourse:
-    """Cost of every scenario as a function of the here-and-now columns x."""
+    """Cost of every scenario as a function of the here-and-now columns x.
 
-    def __init__(self, block: Blocks, threads: int) -> None:
+    With a `separation` every scenario's problem grows by the rows that it violates. Its value is
+    then that of a relaxation, so that cuts taken from it stay valid, and its *excess* is what the
+    columns held up by such rows still lack; value plus excess is attained.
+    """
+
+    def __init__(
+        self,
+        block: Blocks,
+        threads: int,
+        separation: Separation | None = None,
+        rows: RowPool | None = None,
+    ) -> None:
         t = block.template
-        self.block = block
+        self.block, self.separation = block, separation or bound_to(None, t)
+        self._handed_on = rows
         self.columns = ColumnMap(t, block.n_scenarios).recourse
         self.first = t.first_stage
         self._first_cost = block.cost[:, self.first]
@@ -55,23 +71,71 @@ class Recourse:
             columns=tuple(t.columns[j] for j in self.columns),
             rows=tuple(name for name, kept in zip(t.rows, keep, strict=True) if kept),
         )
-        return RecourseLP(recourse, sp.csr_array(matrix[:, self.first]))
+        coupling = sp.csr_array(matrix[:, self.first])
+        if self.separation is None:
+            return RecourseLP(recourse, coupling)
+        position = np.searchsorted(self.columns, self.separation.position)
+        growing = GrowingLP(recourse, coupling, self.separation.lazy, position)
+        if self._handed_on is not None and len(self._handed_on):
+            growing.add_rows(self._handed_on.coefficients, self._handed_on.lower)
+        return growing
 
     def evaluate(self, x: Floats) -> tuple[Floats, Floats]:
-        """Total cost of every scenario (S,) at first stage x, and its subgradients (S, n_first)."""
-        results = list(self._pool.map(lambda problem: problem.solve(x), self._problems))
-        recourse = np.array([q for q, _ in results])
-        gradient = np.array([g for _, g in results])
-        return self._first_cost @ x + self.block.offset + recourse, self._first_cost + gradient
+        """Total cost of every scenario (S,) at first stage x, and its subgradients (S, n_first).
+
+        With rows added by need the cost is a lower bound; see `priced`.
+        """
+        cost, gradient, _ = self.priced(x, ROUNDS_IN_SEARCH)
+        return cost, gradient
+
+    def priced(self, x: Floats, most_rounds: int | None = None) -> tuple[Floats, Floats, Floats]:
+        """Cost (S,), subgradients (S, n_first), and the excess (S,) that attains the cost.
+
+        `most_rounds` bounds how often rows are added by need; None = until nothing is violated.
+        """
+        scenarios = range(self.block.n_scenarios)
+        results = list(self._pool.map(lambda s: self._priced(s, x, most_rounds), scenarios))
+        recourse = np.array([q for q, _, _ in results])
+        gradient = np.array([g for _, g, _ in results])
+        excess = np.array([e for _, _, e in results])
+        cost = self._first_cost @ x + self.block.offset + recourse
+        return cost, self._first_cost + gradient, excess
+
+    def _priced(self, s: int, x: Floats, most_rounds: int | None) -> tuple[float, Floats, float]:
+        problem = self._problems[s]
+        if self.separation is None or not isinstance(problem, GrowingLP):
+            return *problem.solve(x), 0.0
+        rounds = () if most_rounds is None else (most_rounds,)
+        cost, gradient = problem.solve(x, *rounds)
+        values = np.zeros(len(self.block.template.columns))
+        values[self.columns] = problem.values()
+        lack = self.separation.lift(values) - values
+        return cost, gradient, float(self.block.cost[s] @ lack)
 
     def scenario_values(self, x: Floats) -> Floats:
         """All template columns of all scenarios at x, shape (S, n)."""
-        self.evaluate(x)
+        return self.solution(x)[0]
+
+    def solution(self, x: Floats) -> tuple[Floats, Floats, Floats]:
+        """Columns of all scenarios at x (S, n), their attained cost (S,), its lower bound (S,)."""
+        cost, _, excess = self.priced(x)
         values = np.empty((self.block.n_scenarios, len(self.block.template.columns)))
         values[:, self.first] = x
         for s, problem in enumerate(self._problems):
             values[s, self.columns] = problem.values()
-        return values
+        if self.separation is not None:
+            values = self.separation.lift(values)
+        return values, cost + excess, cost
+
+    def rows_found(self) -> RowPool | None:
+        """All rows that were added by need, scenario after scenario."""
+        if self.separation is None:
+            return None
+        pool = RowPool(len(self.separation.position))
+        for problem in self._problems:
+            if isinstance(problem, GrowingLP):
+                pool.add(problem.found.coefficients, problem.found.lower)
+        return pool
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -231,20 +295,24 @@ def lp_phase(
     if start is None:
         raise InfeasibleError(f"no here-and-now decision exists: {master.conflict()}")
     centre, best, step, bound = start[1], float("inf"), 0.6, start[0]
+    lack, exact = 0.0, False  # excess of the best point; whether all its rows are there
     for _ in range(_MOST_ROUNDS):
         result = master.solve()
         if result is None:
             raise InfeasibleError(f"no here-and-now decision exists: {master.conflict()}")
         bound, outer, theta = result
-        if np.isfinite(best) and best - bound <= tolerance * max(1.0, abs(best)):
+        wanted = tolerance * max(1.0, abs(best))
+        near = bool(np.isfinite(best)) and best - lack - bound <= wanted
+        if near and (exact or lack <= 0.1 * wanted):
             break
-        trial = step * outer + (1 - step) * centre
-        cost, gradient = recourse.evaluate(trial)
+        trial = centre if near else step * outer + (1 - step) * centre
+        cost, gradient, excess = recourse.priced(trial, None if near else ROUNDS_IN_SEARCH)
         cut_off = cost + gradient @ (outer - trial) > theta + _VIOLATED * np.maximum(1, abs(theta))
         master.add_cuts(trial, cost, gradient)
-        value = master.risk.of_cost(cost, master.probability)
-        if value < best:
-            best, centre = value, trial
+        value = master.risk.of_cost(cost + excess, master.probability)
+        if value < best or near:
+            best, centre, exact = min(best, value), trial, near
+            lack = value - master.risk.of_cost(cost, master.probability)
         if monotonic_s() > deadline_s:
             break
         step = max(0.3, step * 0.9) if cut_off.any() else min(1.0, step + 0.2)

@@ -14,6 +14,8 @@ from stochbess.clock import monotonic_s
 from stochbess.engine.branch import BranchAndBenders
 from stochbess.engine.certificate import TOLERANCE, certify
 from stochbess.engine.highs import SolveOptions, solve_problem, version
+from stochbess.engine.lazy import Lazy, RowPool, Separation, bound_to
+from stochbess.engine.lazy_extensive import solve_growing
 from stochbess.engine.lshaped import Recourse
 from stochbess.engine.matrix import Blocks, ColumnMap, Problem, extensive_form, single
 from stochbess.engine.outcome import Status
@@ -40,6 +42,8 @@ class TwoStageOutcome:
     scenario_cost : cost of every scenario (S,)
     relaxation_bound : bound of the continuous relaxation where the engine computed one
     violation : largest relative violation over all scenarios, recomputed from the arrays
+    rows : rows that were added by need, to begin a related solve with; None without a `lazy`
+    excess : (S,) part of `scenario_cost` that the columns held up by such rows still lacked
     """
 
     status: Status
@@ -56,6 +60,8 @@ class TwoStageOutcome:
     cuts: int
     hit_time_limit: bool
     solver: str
+    rows: RowPool | None = None
+    excess: Floats | None = None
 
     @property
     def gap_frac(self) -> float:
@@ -75,12 +81,16 @@ def solve_two_stage(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
     start: Floats | None = None,
+    lazy: Lazy | None = None,
+    rows: RowPool | None = None,
 ) -> TwoStageOutcome:
     """Minimise the risk-adjusted cost over all scenarios of `block`.
 
     `relax` drops integrality. `start` is a here-and-now decision that the decomposition prices
     first, so that its result is never worse. `engine="auto"` takes the extensive form for very few
-    scenarios or when nothing is decided here and now, the decomposition otherwise.
+    scenarios or when nothing is decided here and now, the decomposition otherwise. `lazy` supplies
+    rows that are added where a solution violates them; the result has its held-up columns at their
+    truth and the bound stays one. `rows` from an earlier solve are there from the start.
 
     Raises
     ------
@@ -94,21 +104,35 @@ def solve_two_stage(
         engine = "extensive" if small or binary_recourse else "decomposition"
     started = monotonic_s()
     options = SolveOptions(gap_frac, time_limit_s, threads, seed=seed, progress=progress, stop=stop)
+    separation = bound_to(lazy, t)
     if engine == "extensive":
-        outcome = _extensive(block, options, risk, relax)
+        outcome = _extensive(block, options, risk, relax, separation, rows)
     else:
-        outcome = _decomposed(block, options, risk, relax, start)
+        outcome = _decomposed(block, options, risk, relax, start, separation, rows)
     return replace(outcome, wall_s=monotonic_s() - started)
 
 
-def _extensive(block: Blocks, options: SolveOptions, risk: Risk, relax: bool) -> TwoStageOutcome:
+def _extensive(
+    block: Blocks,
+    options: SolveOptions,
+    risk: Risk,
+    relax: bool,
+    separation: Separation | None,
+    rows: RowPool | None,
+) -> TwoStageOutcome:
     problem, columns = extensive_form(block)
     position = columns.positions()
     if not risk.neutral:
         problem = _with_risk(problem, block, position, risk)
     if relax:
         problem = problem.relaxed()
-    outcome = solve_problem(problem, options)
+    pool = None
+    if separation is None:
+        outcome = solve_problem(problem, options)
+    else:
+        pool = RowPool(len(separation.position)) if rows is None else rows
+        at = position[:, separation.position]
+        outcome = solve_growing(problem, at, separation.lazy, pool, options)
     if outcome.status is Status.INFEASIBLE:
         raise InfeasibleError(_conflict(block, options, relax))
     if outcome.status is Status.TIME_LIMIT_NO_SOLUTION:
@@ -118,14 +142,25 @@ def _extensive(block: Blocks, options: SolveOptions, risk: Risk, relax: bool) ->
         )
     if outcome.values is None:
         raise SolverError(f"no solution: {outcome.status.value} ({outcome.message})")
-    values = outcome.values[position]
-    result = _finish(block, "extensive", values, outcome.objective, outcome.bound, risk, relax)
+    values, claimed, excess = outcome.values[position], outcome.objective, None
+    if separation is not None:
+        lacking, values = values, separation.lift(values)
+        excess = np.einsum("sn,sn->s", block.cost, values - lacking)
+        claimed += _risk_of(block, values, risk) - _risk_of(block, lacking, risk)
+    result = _finish(block, "extensive", values, claimed, outcome.bound, risk, relax)
     return replace(
         result,
+        rows=pool,
+        excess=excess,
         status=outcome.status,
         nodes=outcome.nodes,
         hit_time_limit=outcome.hit_time_limit,
     )
+
+
+def _risk_of(block: Blocks, values: Floats, risk: Risk) -> float:
+    cost = np.einsum("sn,sn->s", block.cost, values) + block.offset
+    return risk.of_cost(cost, block.probability)
 
 
 def _conflict(block: Blocks, options: SolveOptions, relax: bool) -> str:
@@ -167,9 +202,15 @@ def _with_risk(problem: Problem, block: Blocks, position: Ints, risk: Risk) -> P
 
 
 def _decomposed(
-    block: Blocks, options: SolveOptions, risk: Risk, relax: bool, start: Floats | None
+    block: Blocks,
+    options: SolveOptions,
+    risk: Risk,
+    relax: bool,
+    start: Floats | None,
+    separation: Separation | None,
+    rows: RowPool | None,
 ) -> TwoStageOutcome:
-    recourse = Recourse(block, options.threads)
+    recourse = Recourse(block, options.threads, separation, rows)
     try:
         progress = options.progress
         tree = BranchAndBenders(
@@ -181,12 +222,17 @@ def _decomposed(
             relax=relax,
             start=start,
         ).run()
-        values = recourse.scenario_values(tree.x)
+        values, attained, lower = recourse.solution(tree.x)
+        found = recourse.rows_found()
     finally:
         recourse.close()
-    result = _finish(block, "decomposition", values, tree.cost, tree.bound, risk, relax)
+    # Rows found since the incumbent was priced may have moved its recourse a little.
+    claimed = tree.cost if found is None else risk.of_cost(attained, block.probability)
+    result = _finish(block, "decomposition", values, claimed, tree.bound, risk, relax)
     return replace(
         result,
+        rows=found,
+        excess=None if found is None else attained - lower,
         relaxation_bound=tree.relaxation_bound,
         nodes=tree.nodes,
         cuts=tree.cuts,
@@ -194,18 +240,26 @@ def _decomposed(
     )
 
 
-def evaluate_first_stage(block: Blocks, x: Floats, threads: int = 1) -> TwoStageOutcome:
+def evaluate_first_stage(
+    block: Blocks,
+    x: Floats,
+    threads: int = 1,
+    lazy: Lazy | None = None,
+    rows: RowPool | None = None,
+) -> TwoStageOutcome:
     """Optimal continuous recourse of every scenario for the given here-and-now columns."""
     started = monotonic_s()
-    recourse = Recourse(block, threads)
+    separation = bound_to(lazy, block.template)
+    recourse = Recourse(block, threads, separation, rows)
     try:
-        cost, _ = recourse.evaluate(x)
-        values = recourse.scenario_values(x)
+        values, attained, lower = recourse.solution(x)
+        found = recourse.rows_found()
     finally:
         recourse.close()
-    total = float(block.probability @ cost)
-    result = _finish(block, "fixed first stage", values, total, total, NEUTRAL)
-    return replace(result, wall_s=monotonic_s() - started)
+    total, bound = float(block.probability @ attained), float(block.probability @ lower)
+    result = _finish(block, "fixed first stage", values, total, bound, NEUTRAL)
+    excess = None if found is None else attained - lower
+    return replace(result, rows=found, excess=excess, wall_s=monotonic_s() - started)
 
 
 def _finish(

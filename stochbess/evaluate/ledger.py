@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from stochbess.battery.cut_cycle import CycleCost
 from stochbess.battery.cycle_curve import SegmentCurve
 from stochbess.battery.rainflow import discharge_cycle_cost
 from stochbess.market.settlement import (
@@ -50,6 +51,7 @@ class Books:
     lot_mw : product -> MW per lot
     terminal_eur : values of stored energy at the end, a concave function given by `stored_eur`
     curve : price of a cycle by depth and the open turning points carried in, or None
+    cycle_cost : rainflow cost of a path, where aging is priced by cuts
     """
 
     terms: SettlementTerms
@@ -64,6 +66,7 @@ class Books:
     curve: SegmentCurve | None
     turning_points_frac: Sequence[float]
     floor_frac: float
+    cycle_cost: CycleCost | None = None
 
     def stored_eur(self, energy_mwh: Floats) -> Floats:
         """Value of stored energy; zero where no value function is in use."""
@@ -143,8 +146,8 @@ def keep_ledger(
 ) -> Ledger:
     """Settle every scenario and book aging, the value of stored energy and tax beside the cash.
 
-    Aging is recounted by rainflow from the stored energy; `aging_segments_eur` beside it is what
-    the segments of the model say (they also see charge and discharge inside one step).
+    Aging is recounted by rainflow from the stored energy; `aging_eur` beside it is what the model
+    charges for the same schedule (it also sees charge and discharge inside one step).
     """
     settlements: dict[str, Settlement] = {}
     rows = []
@@ -198,6 +201,13 @@ def _aging_eur(
     books: Books, schedule: Schedule, drawn_mwh: float, withdrawn: Floats | None
 ) -> tuple[float, float]:
     """Aging by the model's own measure, and recounted by rainflow from the stored energy."""
+    if books.cycle_cost is not None:
+        path, terms = books.cycle_cost, books.terms
+        moved_mwh = drawn_mwh + terms.dt_h * terms.charge_efficiency_frac * float(
+            np.sum(schedule.charge_mw)
+        )
+        deep_eur = float(path.deep_eur(schedule.energy_mwh).sum())
+        return path.shallow_eur_mwh * moved_mwh + deep_eur, path.rainflow_eur(schedule.energy_mwh)
     if books.curve is None or withdrawn is None:
         cost = books.throughput_eur_mwh * drawn_mwh
         return cost, cost
