@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from stochbess.battery.cut_cycle import CycleCost, cycle_cost_of
 from stochbess.battery.cycle_curve import (
     SegmentCurve,
     fill_from_turning_points,
     segment_costs_eur_mwh,
 )
+from stochbess.battery.hull_curve import naumann_hull_curve
 from stochbess.config import Config
 from stochbess.errors import ConfigError, DataError, ScenarioError
 from stochbess.market.data import MarketData, load_market
@@ -39,7 +42,10 @@ from stochbess.models.data import (
     Terminal,
 )
 from stochbess.scenario_gen.analog import analog_scenarios
+from stochbess.scenario_gen.fit_store import FitStore
+from stochbess.scenario_gen.joint import joint_scenarios
 from stochbess.scenario_gen.realised import realised_scenario
+from stochbess.scenario_gen.reduction import reduce_scenarios
 from stochbess.scenario_gen.scenario_file import read_scenarios
 from stochbess.scenario_gen.scenarios import ScenarioSet
 from stochbess.timegrid import Horizon, gate_utc
@@ -69,6 +75,7 @@ class Case:
     series : scenario data of the model, name -> (S, length)
     terms : grid and rules for the settlement
     curve : price of a cycle by depth, None unless the segment model is in use
+    cycle_cost : rainflow cost of a path, None unless aging is priced by cuts
     assumptions : what the result rests on and no source verifies, one sentence each
     """
 
@@ -82,6 +89,7 @@ class Case:
     terms: SettlementTerms
     curve: SegmentCurve | None
     assumptions: tuple[str, ...]
+    cycle_cost: CycleCost | None = None
 
     @property
     def synthetic(self) -> bool:
@@ -135,6 +143,7 @@ def build_case(config: Config, market: MarketData | None = None) -> Case:
         terms=_terms(config, data, tariff),
         curve=curve,
         assumptions=tuple(plan.assumptions),
+        cycle_cost=plan.cycle_cost,
     )
 
 
@@ -144,6 +153,7 @@ class _Plan:
     def __init__(self, config: Config, market: MarketData, first_day: date) -> None:
         self.config, self.market = config, market
         self.assumptions: list[str] = []
+        self.cycle_cost = _cycle_cost(config)
         if market.synthetic:
             self.assumptions.append(
                 "All market data are SYNTHETIC: no result is a statement about a real market."
@@ -275,9 +285,48 @@ class _Plan:
                 "are published."
             )
         self._check_age()
-        if scenario.n > scenario.neighbours:
+        n = scenario.n if scenario.reduce_from is None else scenario.reduce_from
+        known = (
+            None
+            if assumed is None
+            else gate_utc(assumed, self.horizon.first_day, self.market.timezone)
+        )
+        drawn = (
+            self._modelled(needed, n, known, borrowed)
+            if scenario.source == "model"
+            else self._analog(needed, n, known, borrowed)
+        )
+        if scenario.reduce_from is None:
+            return drawn
+        reduced = reduce_scenarios(drawn, scenario.n)
+        self.assumptions.append(
+            f"{scenario.n} of {n} scenarios stand for all, at a Kantorovich distance of "
+            f"{reduced.relative:.0%} of that of the best single scenario."
+        )
+        return reduced.set
+
+    def _modelled(
+        self, needed: list[str], n: int, known: datetime | None, borrowed: MarketData | None
+    ) -> ScenarioSet:
+        return joint_scenarios(
+            self.market,
+            self.horizon,
+            self.gate,
+            needed,
+            n,
+            self.config.seed,
+            forecast_known_gate_utc=known,
+            activation_from=borrowed,
+            store=FitStore(Path(self.config.report.store_dir) / "fits"),
+        )
+
+    def _analog(
+        self, needed: list[str], n: int, known: datetime | None, borrowed: MarketData | None
+    ) -> ScenarioSet:
+        scenario = self.config.scenarios
+        if n > scenario.neighbours:
             self.assumptions.append(
-                f"{scenario.n} scenarios are drawn from {scenario.neighbours} past days with "
+                f"{n} scenarios are drawn from {scenario.neighbours} past days with "
                 "repetition: the tails are those of the distinct days."
             )
         return analog_scenarios(
@@ -285,13 +334,11 @@ class _Plan:
             self.horizon,
             self.gate,
             needed,
-            scenario.n,
+            n,
             self.config.seed,
             scenario.neighbours,
             scenario.min_history_days,
-            None
-            if assumed is None
-            else gate_utc(assumed, self.horizon.first_day, self.market.timezone),
+            known,
             borrowed,
         )
 
@@ -348,8 +395,8 @@ class _Plan:
             # Below the half-spread, imbalance would be the cheaper and unlimited market.
             spread = max(markets.imbalance.spread_eur_mwh, half)
             self.assumptions.append(
-                f"No imbalance price is known: imbalance is settled at the energy price -+ "
-                f"{spread:g} EUR/MWh."
+                "No imbalance price is known: imbalance is settled at the energy price plus or "
+                f"minus {spread:g} EUR/MWh."
             )
             long, short = reference - spread, reference + spread
         else:
@@ -401,9 +448,10 @@ class _Plan:
     def model_data(self, tariff: Tariff) -> tuple[ModelData, SegmentCurve | None]:
         config, horizon = self.config, self.horizon
         asset = _asset(config, horizon)
-        aging, curve = _aging(config, asset)
-        if curve is not None and curve.extrapolated is not None:
-            self.assumptions.append(f"Aging curve: {curve.extrapolated}")
+        aging, curve = _aging(config, asset, self.cycle_cost)
+        priced = curve if self.cycle_cost is None else self.cycle_cost.curve
+        if priced is not None and priced.extrapolated is not None:
+            self.assumptions.append(f"Aging curve: {priced.extrapolated}")
         fees = Fees(
             tariff.import_fee_eur_mwh,
             tariff.export_fee_eur_mwh,
@@ -563,11 +611,31 @@ def _tariff(config: Config, horizon: Horizon) -> Tariff:
     )
 
 
-def _aging(config: Config, asset: Asset) -> tuple[Aging, SegmentCurve | None]:
+def _cycle_cost(config: Config) -> CycleCost | None:
+    """Rainflow cost of a day on the convex cycle law, given the open turning points of the past."""
+    aging, battery, state = config.aging, config.battery, config.battery.state
+    if aging.model != "cuts":
+        return None
+    curve = naumann_hull_curve(
+        energy_mwh=battery.energy_mwh,  # the law counts losses of nameplate capacity
+        replacement_cost_eur_kwh=battery.replacement_cost_eur_kwh,
+        usable_fade_frac=aging.usable_fade_frac,
+        cycle_loss_frac=aging.cycle_loss_frac,
+        c_rate_per_h=aging.c_rate_per_h,
+    )
+    usable = battery.energy_mwh * state.soh_frac
+    return cycle_cost_of(curve, usable, battery.soc_min_frac, state.open_turning_points_frac)
+
+
+def _aging(
+    config: Config, asset: Asset, cycle_cost: CycleCost | None
+) -> tuple[Aging, SegmentCurve | None]:
     aging, battery, state = config.aging, config.battery, config.battery.state
     most = None
     if aging.max_cycles_per_day is not None:
         most = aging.max_cycles_per_day * battery.energy_mwh
+    if cycle_cost is not None:
+        return Aging("cuts", max_withdrawn_mwh_per_day=most, path_cost=cycle_cost), None
     if aging.model != "segments":
         return Aging(
             aging.model, aging.throughput_cost_eur_mwh, max_withdrawn_mwh_per_day=most

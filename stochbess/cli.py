@@ -10,12 +10,14 @@ import io
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stochbess import __version__
+from stochbess.cli_certify import add_certify
 from stochbess.cli_command import (
     Progress,
     command,
@@ -24,7 +26,8 @@ from stochbess.cli_command import (
     require_folder,
     write_out,
 )
-from stochbess.cli_data import data_app, scenarios_app
+from stochbess.cli_data import data_app
+from stochbess.cli_lifetime import add_lifetime
 from stochbess.cli_options import (
     FORMULATIONS,
     CaseOptions,
@@ -35,6 +38,8 @@ from stochbess.cli_options import (
     formulation_faults,
     option,
 )
+from stochbess.cli_scenarios import scenarios_app
+from stochbess.cli_value import value
 from stochbess.errors import ConfigError, ReportError
 
 if TYPE_CHECKING:
@@ -150,6 +155,7 @@ def solve(
         return
     if bids is not None:
         require_folder(bids)
+    _require_place(report)
     with Progress(quiet) as progress:
         progress("start", "loading the model and the solver")
         from stochbess import run as job
@@ -196,6 +202,7 @@ def _solve_days(config: Config, json: bool, quiet: bool) -> None:
 @command(app, "compare")
 def compare(
     options: CaseOptions,
+    report: ReportOptions,
     formulations: Annotated[
         str, option("--formulations", "LIST", "Which. Default: deterministic,two-stage.")
     ] = "deterministic,two-stage",
@@ -204,13 +211,17 @@ def compare(
 ) -> None:
     """Solve several formulations on the same data and price them on the same scenarios.
 
+    With --report the last of them is valued too, and its report sets the others beside it.
+
     [bold]Examples[/bold]
       stochbess compare
+      stochbess compare --report-dir report
       stochbess compare --market-data market --zone AT --day 2024-06-26
       stochbess compare --formulations deterministic,two-stage --json
     """
     names = [name.strip() for name in formulations.split(",")]
     config = options.load(formulation_faults(f"--formulations {formulations}", names))
+    _require_place(report)
     with Progress(quiet) as progress:
         progress("start", "loading the model and the solver")
         from stochbess import run as job
@@ -218,18 +229,28 @@ def compare(
         from stochbess.market.reference import REFERENCE_DAY
 
         market = open_market(config)
-        rows = job.compare(config, names, progress=progress)  # type: ignore[arg-type]
+        rows = job.compare(
+            config,
+            names,  # type: ignore[arg-type]
+            market=market,
+            worth=report.wanted,
+            progress=progress,
+        )
     if json:
         from stochbess.cli_output import rows_of
 
         print_json({**_about(config, market), "formulations": rows_of(rows)})
-        return
-    from stochbess.cli_output import page
-    from stochbess.cli_tables import show_comparison
+    else:
+        from stochbess.cli_output import page
+        from stochbess.cli_tables import show_comparison
 
-    day = config.market.day or REFERENCE_DAY
-    with page() as out:
-        show_comparison(out, rows, f"{market.zone}  {day}", market.synthetic)
+        day = config.market.day or REFERENCE_DAY
+        with page() as out:
+            show_comparison(out, rows, f"{market.zone}  {day}", market.synthetic)
+    if report.wanted:
+        view = _stored(str(rows["run_id"].iloc[-1]), config.report.store_dir)
+        compared = replace(view, frames={**view.frames, "comparison": rows})
+        _write_report(compared, report.report_dir, quiet)
 
 
 def _about(config: Config, market: MarketData) -> dict[str, Any]:
@@ -258,14 +279,25 @@ def report(
       stochbess report 1f3a
       stochbess report 1f3a --out report
     """
+    _write_report(_stored(run_id, _store_dir(store)), out, quiet)
+
+
+def _stored(run_id: str, store_dir: Path) -> View:
+    """A run of a store, by its identifier or the beginning of it."""
     from stochbess.cli_view import View
     from stochbess.store import Store
 
-    directory = _store_dir(store)
-    with Store(directory, read_only=True) as kept:
+    with Store(store_dir, read_only=True) as kept:
         record = kept.get(run_id)
-        frames = kept.frames(record.run_id)
-    _write_report(View(record, frames, directory), out, quiet)
+        return View(record, kept.frames(record.run_id), store_dir)
+
+
+def _require_place(options: ReportOptions) -> None:
+    """Refuse a directory that cannot take a report, before long work goes into it."""
+    if options.report_dir is not None:
+        from stochbess.report import check_place
+
+        check_place(options.report_dir)
 
 
 def _write_report(view: View, directory: Path | None, quiet: bool) -> None:
@@ -365,31 +397,39 @@ def runs_show(
     bids: Annotated[
         Path | None, option("--bids", "FILE.csv", "Also write the bids as CSV.")
     ] = None,
+    picture: Annotated[
+        Path | None, option("--picture", "FILE", "Also draw it: FILE is .svg, .png or .pdf.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Print a stored run as `solve` did.
 
+    The picture shows prices, offer and stored energy of the run over its days.
+
     [bold]Examples[/bold]
       stochbess runs show 1f3a
+      stochbess runs show 1f3a --picture decision.svg
       stochbess runs show 1f3a --json --bids bids.csv
     """
-    from stochbess.cli_view import View
-    from stochbess.store import Store
+    if picture is not None:
+        from stochbess.cli_picture import require_picture
 
-    directory = _store_dir(store)
-    with Store(directory, read_only=True) as kept:
-        record = kept.get(run_id)
-        frames = kept.frames(record.run_id)
+        require_picture(picture)
+    view = _stored(run_id, _store_dir(store))
     if bids is not None:
         from stochbess.cli_bids import write_bids
 
-        if "bids" not in frames:
+        if "bids" not in view.frames:
             raise ReportError(
-                f"run {record.run_id} is {record.status} and has no bids to write to {bids}. "
-                "Repeat it with `stochbess solve`."
+                f"run {view.record.run_id} is {view.record.status} and has no bids to write to "
+                f"{bids}. Repeat it with `stochbess solve`."
             )
-        write_bids(record, frames["bids"], bids)
-    _show_run(View(record, frames, directory), json)
+        write_bids(view.record, view.frames["bids"], bids)
+    if picture is not None:
+        from stochbess.cli_picture import draw_run
+
+        draw_run(view, picture)
+    _show_run(view, json)
 
 
 def _store_dir(store: Path | None) -> Path:
@@ -442,6 +482,9 @@ def _show_run(view: View, json: bool) -> None:
         show_run(out, view)
 
 
+add_lifetime(app)
+add_certify(app)
+command(app, "value")(value)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(scenarios_app, name="scenarios")

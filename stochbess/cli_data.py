@@ -1,4 +1,4 @@
-"""Commands about what goes in: `stochbess data ...` and `stochbess scenarios ...`."""
+"""Commands about market data: `stochbess data ...`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stochbess.cli_command import Progress, command, print_json, require_folder
-from stochbess.cli_options import CaseOptions, JsonFlag, QuietFlag, option
+from stochbess.cli_command import command, print_json
+from stochbess.cli_options import JsonFlag, option
 from stochbess.errors import DataError
 
 if TYPE_CHECKING:
     from stochbess.market.data import MarketData
 
 data_app = typer.Typer(no_args_is_help=True, help="Check, import and describe market data.")
-scenarios_app = typer.Typer(no_args_is_help=True, help="Make and look at scenario files.")
 
 _Zone = Annotated[str | None, option("--zone", "ZONE", "Bidding zone. Default: all there are.")]
 
@@ -68,14 +67,25 @@ def data_describe(
                        show_default=False),
     ] = None,
     zone: _Zone = None,
+    picture: Annotated[
+        Path | None, option("--picture", "FILE", "Also draw them: FILE is .svg, .png or .pdf.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """Coverage, mean and range of every series.
 
+    The picture shows the coverage of every series with its gaps, and each price by day (mean, least
+    and greatest value) and over the local day.
+
     [bold]Examples[/bold]
       stochbess data describe
       stochbess data describe market --zone DE_LU
+      stochbess data describe --picture market.svg
     """
+    if picture is not None:
+        from stochbess.cli_picture import require_picture
+
+        require_picture(picture)
     from stochbess.market.data import load_market
     from stochbess.market.reference import reference_market
 
@@ -84,6 +94,8 @@ def data_describe(
         if directory is None
         else [load_market(place, name) for place, name in _zones(directory, zone)]
     )
+    if picture is not None:
+        _draw(markets, picture)
     if json:
         documents = [
             {"zone": m.zone, "timezone": m.timezone, "synthetic": m.synthetic, "sha256": m.sha256,
@@ -100,6 +112,16 @@ def data_describe(
             if i:
                 out.print()
             show_market(out, market, _described(market))
+
+
+def _draw(markets: list[MarketData], picture: Path) -> None:
+    """The picture of the one zone; more of them need a choice."""
+    if len(markets) > 1:
+        names = ", ".join(market.zone for market in markets)
+        raise DataError(f"--picture draws one zone, found {names}. Name one with --zone.")
+    from stochbess.cli_picture import draw_market
+
+    draw_market(markets[0], picture)
 
 
 def _described(market: MarketData) -> list[dict[str, Any]]:
@@ -218,75 +240,3 @@ def data_import(
 
     with page() as out:
         show_import(out, report)
-
-
-# ------------------------------------------------------------------------------------ scenarios
-
-
-@command(scenarios_app, "generate")
-def scenarios_generate(
-    options: CaseOptions,
-    out_file: Annotated[Path, option("--out/-o", "FILE.parquet", "Scenario file to write.")],
-    quiet: QuietFlag = False,
-) -> None:
-    """Make the scenarios that `solve` would see, and write them to a file.
-
-    [bold]Examples[/bold]
-      stochbess scenarios generate --out scenarios.parquet
-      stochbess scenarios generate --day 2024-06-26 --n-scenarios 50 -o s.parquet
-      stochbess solve --scenarios scenarios.parquet
-    """
-    config = options.load()
-    require_folder(out_file)
-    with Progress(quiet) as progress:
-        progress("scenarios", "building scenarios")
-        from stochbess.assemble import build_case
-        from stochbess.scenario_gen.scenario_file import write_scenarios
-
-        found = build_case(config).scenarios
-        write_scenarios(found, out_file)
-    from stochbess.cli_output import page
-    from stochbess.cli_tables import show_scenarios
-
-    with page() as out:
-        show_scenarios(out, found, str(out_file))
-
-
-@command(scenarios_app, "show")
-def scenarios_show(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="Scenario file.")],
-    json: JsonFlag = False,
-) -> None:
-    """Size, ranges, probabilities and origin of a scenario file.
-
-    [bold]Example[/bold]
-      stochbess scenarios show scenarios.parquet
-    """
-    from stochbess.scenario_gen.scenario_file import read_scenarios
-
-    found = read_scenarios(path)
-    if json:
-        print_json(
-            {
-                "sha256": found.sha256,
-                "probability": dict(zip(found.names, map(float, found.probability), strict=True)),
-                "series": {
-                    name: {
-                        "first_utc": found.index[name][0].isoformat(),
-                        "last_utc": found.index[name][-1].isoformat(),
-                        "values": int(values.shape[1]),
-                        "mean": float(found.probability @ values.mean(axis=1)),
-                        "min": float(values.min()),
-                        "max": float(values.max()),
-                    }
-                    for name, values in found.values.items()
-                },
-                "provenance": dict(found.provenance),
-            }
-        )
-        return
-    from stochbess.cli_output import page
-    from stochbess.cli_tables import show_scenarios
-
-    with page() as out:
-        show_scenarios(out, found, str(path))

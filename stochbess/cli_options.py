@@ -96,7 +96,7 @@ class CaseOptions(ConfigOptions):
     ] = None
     scenarios: Annotated[
         str | None,
-        option("--scenarios", "SOURCE", "analog, realised, or FILE.parquet.", _DATA),
+        option("--scenarios", "SOURCE", "analog, model, realised, or FILE.parquet.", _DATA),
     ] = None
     seed: Annotated[str | None, option("--seed", "N", "Root of all random streams.", _DATA)] = None
     gap: Annotated[
@@ -145,13 +145,13 @@ class CaseOptions(ConfigOptions):
         from stochbess.strict_yaml import write_scalar
 
         typed = f"--scenarios {source}"
-        if source in ("analog", "realised"):
+        if source in ("analog", "model", "realised"):
             written[f"scenarios.source={source}"] = typed
             if not any(item.startswith("scenarios.file=") for item in self.overrides or []):
                 written["scenarios.file=null"] = typed
             return []
         if not Path(source).is_file():
-            expected = "analog, realised or a scenario file"
+            expected = "analog, model, realised or a scenario file"
             advice = "`stochbess scenarios generate` writes such a file"
             return [_fault(typed, ["no such file"], expected, advice)]
         written["scenarios.source=file"] = typed

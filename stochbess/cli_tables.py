@@ -54,7 +54,7 @@ def show_comparison(out: Console, rows: pd.DataFrame, title: str, synthetic: boo
         expected = amount(row["expected_profit_eur"])
         if row["expected_profit_eur"] == best and len(rows) > 1:
             expected.stylize("bold green")
-        seconds = row.get("wall_s")
+        seconds = row.get("solve_wall_s")
         table.add_row(
             str(row["formulation"]),
             amount(row["own_profit_eur"]),
@@ -184,6 +184,7 @@ def show_scenarios(out: Console, found: ScenarioSet, place: str) -> None:
     section(out, "Series", "mean weighted by probability; UTC")
     heads = ("values", "mean", "min", "max", "first", "last")
     table = plain_table("series", *heads, left=("series", "first", "last"))
+    table.padding = (0, 2, 0, 0)  # names of 23 letters stay in one line
     for name, values in found.values.items():
         index = found.index[name]
         table.add_row(

@@ -309,9 +309,10 @@ class Terminal(_Section):
 class Aging(_Section):
     """How use of the battery is priced."""
 
-    model: Literal["none", "throughput", "segments"] = "segments"
+    model: Literal["none", "throughput", "segments", "cuts"] = "segments"
     """none = free; throughput = a fixed cost per MWh discharged; segments = rising with the depth
-    of a cycle (Xu et al. 2018), on the LFP cycle loss of Naumann et al. 2020."""
+    of a cycle (Xu et al. 2018), on the LFP cycle loss of Naumann et al. 2020; cuts = the rainflow
+    count of the stored energy on the convex hull of the same loss, by cuts found as needed."""
     n_segments: Annotated[int, Field(ge=1, le=64)] = 8
     """Equal depth segments of the SOC window (model segments)."""
     throughput_cost_eur_mwh: Annotated[float, Field(ge=0, le=1_000)] = 15.0
@@ -339,17 +340,20 @@ class Risk(_Section):
 class Scenarios(_Section):
     """Where the scenarios come from."""
 
-    source: Literal["analog", "realised", "file"] = "analog"
-    """analog = days of the past that resemble the forecast; realised = what happened (perfect
-    foresight); file = a scenario file."""
+    source: Literal["analog", "model", "realised", "file"] = "analog"
+    """analog = days of the past that resemble the forecast; model = fitted price and activation
+    models; realised = what happened (perfect foresight); file = a scenario file."""
     file: FilePath | None = None
     """Scenario file, relative to the working directory (source file)."""
     n: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Number of scenarios."""
+    reduce_from: Annotated[int, Field(ge=2, le=10_000)] | None = None
+    """Generate that many and keep the n that represent them best, with their weights (sources
+    analog and model); null = generate n."""
     min_history_days: Annotated[int, Field(ge=1, le=3_650)] = 58
-    """Days of history without which no scenarios are made."""
+    """Days of history without which no scenarios are made (source analog)."""
     neighbours: Annotated[int, Field(ge=1, le=3_650)] = 60
-    """Past days among which the generator draws."""
+    """Past days among which the generator draws (source analog)."""
     forecast_known_local: Gate | None = None
     """null = forecasts count from when they were published; a time = assumed to be known by then,
     and labelled so in the report."""
@@ -645,9 +649,17 @@ def _scenario_file(cfg: _Sections) -> Iterator[Broken]:
         yield Broken(("scenarios.file", "scenarios.source"), found, "null, or source file", advice)
 
 
+def _reduction(cfg: _Sections) -> Iterator[Broken]:
+    n, larger = cfg.scenarios.n, cfg.scenarios.reduce_from
+    if larger is not None and larger < n:
+        keys = ("scenarios.reduce_from", "scenarios.n")
+        advice = "raise scenarios.reduce_from, lower scenarios.n, or set reduce_from to null"
+        yield Broken(keys, f"{larger} beside scenarios.n = {n}", f"at least {n}", advice)
+
+
 _RULES: tuple[Callable[[_Sections], Iterator[Broken]], ...] = (
     _sizes, _connection, _soc, _turning_points, _commitments, _outages, _bids, _tariffs,
-    _marginal_values, _fade, _scenario_file,
+    _marginal_values, _fade, _scenario_file, _reduction,
 )  # fmt: skip
 
 

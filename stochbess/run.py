@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -133,12 +132,12 @@ def solve(
     if not store:
         return _compute(case, formulation, record, worth, tell)
     with Store(config.report.store_dir) as kept:
-        known = kept.find(record.run_id)
-        done = known is not None and known.status == "done"
-        if known is not None and done and not force:
+        # A damaged record is an error to read, and --force is the way out of it: do not look.
+        known = None if force else kept.find(record.run_id)
+        if known is not None and known.status == "done":
             tell("store", "this run is stored already; reading it back")
             return Run(known, kept.frames(record.run_id))
-        with nullcontext() if done else kept.running(record):
+        with kept.running(record):
             run = _compute(case, formulation, record, worth, tell)
             kept.save(run.record, run.frames, overwrite=force)
     return run
@@ -324,6 +323,7 @@ def books_of(case: Case) -> Books:
         curve=case.curve,
         turning_points_frac=tuple(p - floor for p in config.battery.state.open_turning_points_frac),
         floor_frac=floor,
+        cycle_cost=case.cycle_cost,
     )
 
 
@@ -454,20 +454,25 @@ def compare(
     *,
     overrides: Sequence[str] = (),
     market: MarketData | None = None,
+    worth: bool = False,
     store: bool = True,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Solve several formulations on the same data; one row of the same facts for each.
 
-    A deterministic decision is also priced on the scenarios of the stochastic one: the column
-    `expected_profit_eur` compares like with like.
+    A deterministic decision is also priced on the scenarios of the stochastic one: the columns
+    `expected_profit_eur` and `expected_profit_upper_eur` bound its mean profit from both sides and
+    compare like with like. `worth` also values the last formulation, as `solve` does.
     """
     config = _loaded(config, overrides)
     market = open_market(config) if market is None else market
     tell: Progress = progress or (lambda stage, detail: None)
     rows = []
     for formulation in formulations:
-        run = solve(config, formulation, market=market, worth=False, store=store, progress=progress)
+        valued = worth and formulation == formulations[-1]
+        run = solve(
+            config, formulation, market=market, worth=valued, store=store, progress=progress
+        )
         tell("compare", f"pricing the {formulation} decision on all scenarios")
         case = build_case(config, market)
         first_stage = dict(
@@ -476,18 +481,24 @@ def compare(
         priced = Problem(case.data, "two-stage").evaluate(
             case.series, case.probability, first_stage, effort_of(config)
         )
+        volatile = json.loads(run.record.volatile_json)
+        reserve = run.frames["bids"]["market"] != "day-ahead"
         rows.append(
             {
                 "formulation": formulation,
                 "run_id": run.run_id,
                 "own_profit_eur": run.fact("profit").value,
+                "own_bound_eur": run.fact("profit_bound").value,
                 "gap_frac": run.fact("gap").value,
                 "expected_profit_eur": priced.profit_lb_eur,
+                "expected_profit_upper_eur": priced.profit_ub_eur,
                 "worst_scenario_eur": float(priced.scenario_profit_eur.min()),
                 "cvar_eur": -Risk(1.0, config.risk.cvar_level).of_cost(
                     -priced.scenario_profit_eur, case.probability
                 ),
-                "wall_s": json.loads(run.record.volatile_json).get("wall_s"),
+                "reserve_lots": float(run.frames["bids"].loc[reserve, "quantity"].sum()),
+                "solve_wall_s": volatile.get("solve_wall_s"),
+                "wall_s": volatile.get("wall_s"),
             }
         )
     return pd.DataFrame(rows)

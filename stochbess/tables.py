@@ -236,9 +236,9 @@ def run_facts(
         Fact("reserve_shortfall", expected("reserve_shortfall_mwh_h"), "MWh h", 4,
              "reserve energy and power missing, summed over check points"),
         Fact("undelivered", expected("undelivered_mwh"), "MWh", 4, "called but not delivered"),
-        Fact("loop_energy", expected("loop_energy_mwh"), "MWh", 6,
+        Fact("loop_energy", expected("loop_energy_mwh"), "MWh", 3,
              "charged and discharged at once beyond what delivered calls explain"),
-        Fact("relaxation_gain", decision.relaxed_profit_eur - decision.profit_lb_eur, "EUR", 4,
+        Fact("relaxation_gain", decision.relaxed_profit_eur - decision.profit_lb_eur, "EUR", 2,
              "what allowing charge and discharge at once would add"),
         Fact("certificate", decision.outcome.violation, "", 12,
              "largest relative violation, recomputed from the arrays"),
@@ -248,4 +248,7 @@ def run_facts(
         Fact("solver", decision.outcome.solver, "", 0, "solver and version"),
         Fact("nodes", float(decision.outcome.nodes), "", 0, "branch-and-bound nodes"),
     ]  # fmt: skip
+    if case.cycle_cost is not None:
+        what = "part of the aging cost that the cuts of the relaxation do not hold up"
+        facts.append(Fact("cycle_gap", decision.cycle_gap_frac, "", 5, what))
     return facts

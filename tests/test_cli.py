@@ -128,7 +128,8 @@ except SystemExit as end:
 COMMANDS = [
     "solve", "compare", "config check", "config show", "config schema", "data check",
     "data import", "data describe", "scenarios generate", "scenarios show", "runs list",
-    "runs show", "doctor",
+    "runs show", "doctor", "lifetime", "value", "certify", "scenarios reduce", "scenarios tree",
+    "scenarios score", "scenarios plot",
 ]  # fmt: skip
 
 

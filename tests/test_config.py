@@ -653,6 +653,33 @@ def test_a_rule_between_keys_is_reported_at_a_key_that_was_given(
     assert fault.where.startswith("config.yaml:1:")
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("battery.soc_min_frac=0.9", "found battery.state.soc_frac 0.5; expected a SOC within"),
+        ("battery.power_mw=500", "found power_mw 500 at energy_mwh 5"),
+        ("connection.export-limit-mw=5000", "found 5000 MW at a battery of 3 MW"),
+    ],
+)
+def test_a_rule_that_an_override_breaks_is_reported_at_the_override(
+    faults: Faults, override: str, words: str
+) -> None:
+    """The keys that stand in the file were sound before."""
+    text = "battery: {power_mw: 3, energy_mwh: 5, state: {soc_frac: 0.5}}"
+    (fault,) = faults(text, override)
+    assert fault.where == f"--set {override}"
+    assert words in str(fault)
+
+
+def test_an_override_may_spell_its_key_with_hyphens(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("seed: 1\n")
+    hyphens = load_config(path, ["markets.day-ahead.here-and-now=false"])
+    assert hyphens == load_config(path, ["markets.day_ahead.here_and_now=false"])
+    with pytest.raises(ConfigError, match="did you mean day_ahead"):
+        load_config(path, ["markets.day-ahed.enabled=false"])
+
+
 def test_more_than_a_thousand_items_of_a_list_are_refused(faults: Faults) -> None:
     points = ", ".join(["0.1", "0.9"] * 501)
     (fault,) = faults(f"battery: {{state: {{open_turning_points_frac: [{points}]}}}}")

@@ -40,7 +40,10 @@ def rule(modules: str, ours: str, others: str, no_files: bool = False) -> Rule:
 
 BASE = "errors rng clock timegrid config strict_yaml"
 EVERYTHING = "models scenario_gen market battery engine evaluate reports store run_record"
-WIRING = "run report cli cli_* doctor assemble decide valuation tables"
+WIRING = (
+    "run report cli cli_* doctor assemble conflict decide robust aging_loop valuation tables "
+    "lifetime lifetime_* scenario_days scenario_figure rolling rolling_* certify certify_*"
+)
 RULES = {
     "base": rule(BASE, "", "numpy pandas pydantic pydantic_core ruamel"),
     "models": rule("models", BASE, "numpy scipy pyomo", no_files=True),
@@ -54,7 +57,7 @@ RULES = {
     "reports": rule(
         "reports", BASE, "numpy pandas jinja2 markupsafe weasyprint matplotlib ziamath"
     ),
-    "store": rule("store store_schema run_record frame_bytes", BASE, "pandas pyarrow"),
+    "store": rule("store store_* run_record frame_bytes", BASE, "pandas pyarrow"),
     # The places that put the stages together; they know everybody, but no solver.
     "wiring": rule(WIRING, f"{BASE} {EVERYTHING}", "numpy scipy pandas typer rich click"),
 }

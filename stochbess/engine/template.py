@@ -72,6 +72,7 @@ class Template:
     rhs : right-hand sides; `sense` is -1 for >=, 0 for ==, 1 for <=
     layout : position and length of each scenario series in xi
     absent : variables of the model that no row or objective mentions
+    held : columns that only rows added by need hold up; the costs of other solves would lack them
     """
 
     columns: tuple[str, ...]
@@ -90,6 +91,7 @@ class Template:
     sense: Ints
     layout: dict[str, slice]
     absent: dict[str, float]
+    held: tuple[str, ...] = ()
 
     @property
     def n_xi(self) -> int:
@@ -122,7 +124,10 @@ class Template:
 
 
 def compile_template(m: pyo.ConcreteModel) -> Template:
-    """Compile a model that has `m.xi` (fixed scenario data), `m.first_stage` and one objective."""
+    """Compile a model that has `m.xi` (fixed scenario data), `m.first_stage` and one objective.
+
+    `m.held_up`, if there is one, lists variables that wait for rows added by need.
+    """
     symbols: dict[int, int] = {}
     layout: dict[str, slice] = {}
     wrt: list[Any] = []
@@ -179,6 +184,7 @@ def compile_template(m: pyo.ConcreteModel) -> Template:
         sense=np.array([r.bound_type for r in form.rows], np.int64),
         layout=layout,
         absent=absent,
+        held=tuple(v.name for v in getattr(m, "held_up", ())),
     )
 
 
