@@ -178,9 +178,9 @@ def test_corrupting_the_future_of_a_run_of_days_and_of_the_lender_changes_nothin
 
 def test_the_file_of_the_scenarios_is_byte_identical_too(tmp_path: Path) -> None:
     moment = gate_utc(GATE, TARGET, BERLIN)
-    write_scenarios(analogs(market()), tmp_path / "a")
-    write_scenarios(analogs(future_corrupted(market(), moment)), tmp_path / "b")
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    write_scenarios(analogs(market()), tmp_path / "a.parquet")
+    write_scenarios(analogs(future_corrupted(market(), moment)), tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
 class Undated(MarketData):
