@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from threadpoolctl import ThreadpoolController
 
 from stochbess.errors import DataError
 
@@ -239,10 +241,12 @@ def fit_trees(
                 "log_loss needs both classes 0 and 1 in the target, found "
                 f"{np.unique(y)[:5].tolist()}"
             )
+        y = y.astype(np.int64)
         model: Any = HistGradientBoostingClassifier(**options)
-        model.fit(x, y.astype(np.int64), sample_weight=weight)
     else:
         model = HistGradientBoostingRegressor(**options, quantile=quantile)
+    # Threads of two processes that wait for each other made small fits eighty times slower.
+    with _thread_pools().limit(limits=1):
         model.fit(x, y, sample_weight=weight)
     trees = exported(model)
     if edges is None:
@@ -263,6 +267,12 @@ def _bin_edges(column: Array, max_bins: int) -> Array:
         return (distinct[:-1] + distinct[1:]) / 2
     levels = np.linspace(0, 1, max_bins + 1)[1:-1]
     return np.unique(np.quantile(known, levels))
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    """The native thread pools of this process."""
+    return ThreadpoolController()
 
 
 def exported(model: Any) -> TreeEnsemble:

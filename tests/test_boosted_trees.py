@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import threadpoolctl
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from stochbess.errors import DataError
@@ -159,3 +160,20 @@ def test_damaged_arrays_are_refused() -> None:
     ):
         with pytest.raises(DataError, match="damaged"):
             TreeEnsemble.from_arrays({**stored, name: broken})
+
+
+def test_a_fit_uses_one_thread_and_gives_the_pools_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes of two threads wait for each other: a small fit took 80 times as long."""
+    seen: list[int] = []
+    fit = HistGradientBoostingRegressor.fit
+
+    def watched(self: Any, x: Any, y: Any, **more: Any) -> Any:
+        seen.extend(pool["num_threads"] for pool in threadpoolctl.threadpool_info())
+        return fit(self, x, y, **more)
+
+    before = [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
+    monkeypatch.setattr(HistGradientBoostingRegressor, "fit", watched)
+    x = np.arange(60.0)[:, None]
+    fit_trees(x, x[:, 0], "squared_error", TreeSettings(2, 0.1, 3, 5, 0.0, 1.0), 1)
+    assert seen and set(seen) == {1}
+    assert [pool["num_threads"] for pool in threadpoolctl.threadpool_info()] == before

@@ -48,7 +48,9 @@ RULES = {
     "base": rule(BASE, "", "numpy pandas pydantic pydantic_core ruamel"),
     "models": rule("models", BASE, "numpy scipy pyomo", no_files=True),
     "scenario_gen": rule(
-        "scenario_gen", f"{BASE} market", "numpy scipy pandas pyarrow sklearn statsmodels"
+        "scenario_gen",
+        f"{BASE} market",
+        "numpy scipy pandas pyarrow sklearn statsmodels threadpoolctl",
     ),
     "market": rule("market", BASE, "numpy scipy pandas pyarrow pydantic holidays"),
     "battery": rule("battery", BASE, "numpy scipy"),
