@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import tracemalloc
 
 import numpy as np
@@ -151,16 +150,13 @@ def test_the_scores_agree_with_an_independent_library() -> None:
     )
 
 
-def test_a_thousand_scenarios_need_little_time_and_memory() -> None:
+def test_a_thousand_scenarios_need_little_memory() -> None:
     x, y, p = some(2, 1000, 96)
     tracemalloc.start()
-    began = time.process_time()
     crps_ensemble(x, y, p), energy_score(x, y, p), variogram_score(x, y, p)
-    spent = time.process_time() - began
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 60e6  # 1000 x 1000 x 96 numbers would be 768 MB
-    assert spent < 5
 
 
 # -- spread ---------------------------------------------------------------------------------------
