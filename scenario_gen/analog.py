@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -29,6 +28,7 @@ from stochbess.scenario_gen.analog_levels import (
     moved_values,
 )
 from stochbess.scenario_gen.day_history import DAY_AHEAD, DayHistory, Ints
+from stochbess.scenario_gen.draws import day_names, gate_rule
 from stochbess.scenario_gen.realised import (
     market_provenance,
     require_same_clock,
@@ -91,7 +91,7 @@ def analog_scenarios(
             f"= {neighbours} and {len(needed)} series"
         )
     if forecast_known_gate_utc is not None:
-        market = market.assume_forecasts_known(_rule(forecast_known_gate_utc, horizon))
+        market = market.assume_forecasts_known(gate_rule(forecast_known_gate_utc, horizon))
     history = _history(market, horizon, gate_utc, needed, activation_from)
     starts = _candidates(history, min_history_days)
     features = day_features(history)
@@ -111,7 +111,7 @@ def analog_scenarios(
         **_provenance(history, features),
     }
     return ScenarioSet(
-        names=_names(history, chosen),
+        names=day_names("analog", [history.day(row) for row in chosen]),
         probability=np.full(n, 1 / n),
         values=values,
         index={s: labels_of(horizon, s) for s in history.sources},
@@ -134,18 +134,6 @@ def _provenance(history: DayHistory, features: Sequence[Feature]) -> dict[str, s
         f"capacity prices scaled by its ratio to the power {CAPACITY_SCALE_EXPONENT:g}",
         **source_provenance(history.sources, history.horizon),
     }
-
-
-def _rule(known_utc: datetime, horizon: Horizon) -> str:
-    """``D-1 07:00`` for an instant, relative to the first delivery day in local time."""
-    local = known_utc.astimezone(ZoneInfo(horizon.timezone))
-    back = (horizon.first_day - local.date()).days
-    if back < 0:
-        raise ScenarioError(
-            f"forecasts assumed known at {local:%Y-%m-%d %H:%M} local, after the delivery day "
-            f"{horizon.first_day}; give an instant before the decision, or none"
-        )
-    return f"D-{back} {local:%H:%M}" if back else f"D {local:%H:%M}"
 
 
 def _history(
@@ -227,14 +215,3 @@ def _draw(distance: Array, n: int, seed: int) -> tuple[Ints, bool]:
         return np.minimum(position, len(distance) - 1).astype(np.int64), True
     keys = np.log1p(-rng.random(len(distance))) / weight
     return np.argsort(-keys, kind="stable")[:n].astype(np.int64), False
-
-
-def _names(history: DayHistory, chosen: Ints) -> tuple[str, ...]:
-    """``analog-YYYY-MM-DD``; a day drawn again gets ``#2``, ``#3``, ..."""
-    names: list[str] = []
-    seen: dict[int, int] = {}
-    for row in chosen.tolist():
-        seen[row] = seen.get(row, 0) + 1
-        again = f"#{seen[row]}" if seen[row] > 1 else ""
-        names.append(f"analog-{history.day(row)}{again}")
-    return tuple(names)

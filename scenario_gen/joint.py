@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +34,7 @@ from stochbess.scenario_gen.day_panel import (
     to_wall_clock,
     wall_clock_table,
 )
+from stochbess.scenario_gen.draws import day_names, gate_rule
 from stochbess.scenario_gen.fit_store import FitStore, view_sha256
 from stochbess.scenario_gen.price_day_ahead import DayAheadDraws, draw_day_ahead, fit_day_ahead
 from stochbess.scenario_gen.price_fit import DayAheadFit, PriceModel
@@ -141,9 +141,9 @@ def joint_scenarios(
     ScenarioError : more than one delivery day, `n` below 1, or a series without a model
     """
     _require_answerable(market, horizon, needed, n)
-    rule = _rule(gate, horizon)
+    rule = gate_rule(gate, horizon)
     if forecast_known_gate_utc is not None:
-        market = market.assume_forecasts_known(_rule(forecast_known_gate_utc, horizon))
+        market = market.assume_forecasts_known(gate_rule(forecast_known_gate_utc, horizon))
     volumes = [s for s in (*VOLUMES, *ENERGY) if s in needed]
     lender = activation_from if volumes else None
     world = _World(market, horizon, rule, lender, seed if fit_seed is None else fit_seed, store)
@@ -162,7 +162,7 @@ def joint_scenarios(
         values |= made
         notes |= said | world.fallback_note
     return ScenarioSet(
-        names=_names(draws.residual_day),
+        names=day_names("model", draws.residual_day),
         probability=np.full(n, 1 / n),
         values={s: _within(values[s], s) for s in SERIES if s in needed},
         index={s: labels_of(horizon, s) for s in SERIES if s in needed},
@@ -321,24 +321,3 @@ def _on_units(hourly: Array, horizon: Horizon) -> Array:
 def _within(values: Array, series: str) -> Array:
     """Clipped to the range of the market: an error that is added may leave it."""
     return np.clip(values, SERIES[series].low, SERIES[series].high)
-
-
-def _rule(instant: datetime, horizon: Horizon) -> str:
-    """``D-1 08:00`` for an instant, relative to the delivery day in local time."""
-    local = instant.astimezone(ZoneInfo(horizon.timezone))
-    back = (horizon.first_day - local.date()).days
-    if back < 0:
-        raise ScenarioError(
-            f"{local:%Y-%m-%d %H:%M} local is after the delivery day {horizon.first_day}; give an "
-            "instant before the decision"
-        )
-    return f"D-{back} {local:%H:%M}" if back else f"D {local:%H:%M}"
-
-
-def _names(days: Sequence[date]) -> tuple[str, ...]:
-    """``model-YYYY-MM-DD`` by residual day; a day drawn again gets ``#2``, ``#3``, ..."""
-    names, seen = [], dict.fromkeys(days, 0)
-    for day in days:
-        seen[day] += 1
-        names.append(f"model-{day}" + (f"#{seen[day]}" if seen[day] > 1 else ""))
-    return tuple(names)
