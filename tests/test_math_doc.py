@@ -24,9 +24,9 @@ PAGES = [
     DOCS / "README.md",
     DOCS / "warnings.md",
     DOCS / "determinism.md",
-    *sorted((DOCS / "adr").glob("00[01][0-9]-*.md")),
+    *sorted((DOCS / "adr").glob("00[0-9][0-9]-*.md")),
 ]
-NUMBER = r"\d{1,2}[a-z]?"
+NUMBER = r"\d{1,3}[a-z]?"
 # Two ways in which a text of the code names an equation: "(7a)", and "(8)" for (8a) and (8b).
 NAMED = re.compile(rf"(?<![\w-])\(({NUMBER})\)")
 
