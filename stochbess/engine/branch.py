@@ -17,11 +17,15 @@ import numpy as np
 from stochbess.clock import monotonic_s
 from stochbess.engine.lshaped import ROUNDS_IN_SEARCH, CutMaster, Recourse, lp_phase
 from stochbess.engine.risk import Risk
-from stochbess.engine.template import Floats
+from stochbess.engine.template import Floats, Ints
 from stochbess.errors import InfeasibleError
 
 _WHOLE = 1e-6
 _MOST_PRICINGS = 12  # of one candidate, while rows added by need leave its cost uncertain
+_SHARE = 0.3  # of the scenarios that are evaluated at a fractional point,
+_FEWEST = 10  # but not fewer than these
+_FORGETTING = 1.5  # growth of an old lack, each time that it was not looked at
+_UNSEEN = 1e12  # lack of a scenario that was never looked at
 _EXACT = 1e-9  # relative rounding of the subproblems: no smaller gap can be closed
 Progress = Callable[[float, float, float, int], None]  # elapsed s, best cost, bound, open nodes
 
@@ -68,6 +72,8 @@ class BranchAndBenders:
         self.seen: dict[bytes, float] = {}
         self.pruned_bound = float("inf")
         self.start = start
+        # Cost less epigraph of every scenario, when last seen.
+        self.uncertain = np.full(self.master.n_scenarios, _UNSEEN)
         if relax:
             self.master.integer = np.zeros(self.master.n_first, bool)
 
@@ -133,7 +139,7 @@ class BranchAndBenders:
             result = master.solve()
             if result is None:
                 return []
-            bound, x, _ = result
+            bound, x, theta = result
             bound = max(bound, node.bound)
             if bound >= self._cutoff():
                 self.pruned_bound = min(self.pruned_bound, bound)
@@ -150,8 +156,23 @@ class BranchAndBenders:
             if rounds >= 3 or bound - previous < 0.02 * self.gap_frac * abs(bound):
                 return self._branch(node, bound, x)
             previous, rounds = bound, rounds + 1
-            scenario_cost, gradient = self.recourse.evaluate(x)
-            master.add_cuts(x, scenario_cost, gradient)
+            which = self._most_uncertain()
+            scenario_cost, gradient = self.recourse.evaluate(x, which)
+            self.uncertain[which] = scenario_cost - theta[which]
+            master.add_cuts(x, scenario_cost, gradient, which)
+
+    def _most_uncertain(self) -> Ints:
+        """Scenarios whose cuts lay furthest below their cost when last seen, in their order.
+
+        A cut of few scenarios raises the bound of a fractional point nearly as much as one of all,
+        at a part of the work; what was not looked at counts for more each time.
+        """
+        n_s = self.master.n_scenarios
+        count = max(min(n_s, _FEWEST), int(np.ceil(_SHARE * n_s)))
+        weight = self.master.probability * self.uncertain
+        chosen = np.sort(np.argsort(-weight, kind="stable")[:count])
+        self.uncertain = np.minimum(_FORGETTING * self.uncertain, _UNSEEN)
+        return chosen.astype(np.int64)
 
     def _branch(self, node: _Node, bound: float, x: Floats) -> list[_Node]:
         """Two children on the variable whose weaker child bound rises most."""

@@ -80,26 +80,30 @@ class Recourse:
             growing.add_rows(self._handed_on.coefficients, self._handed_on.lower)
         return growing
 
-    def evaluate(self, x: Floats) -> tuple[Floats, Floats]:
+    def evaluate(self, x: Floats, which: Ints | None = None) -> tuple[Floats, Floats]:
         """Total cost of every scenario (S,) at first stage x, and its subgradients (S, n_first).
 
-        With rows added by need the cost is a lower bound; see `priced`.
+        `which` (K,) asks for these scenarios alone, in its order. With rows added by need the cost
+        is a lower bound; see `priced`.
         """
-        cost, gradient, _ = self.priced(x, ROUNDS_IN_SEARCH)
+        cost, gradient, _ = self.priced(x, ROUNDS_IN_SEARCH, which)
         return cost, gradient
 
-    def priced(self, x: Floats, most_rounds: int | None = None) -> tuple[Floats, Floats, Floats]:
+    def priced(
+        self, x: Floats, most_rounds: int | None = None, which: Ints | None = None
+    ) -> tuple[Floats, Floats, Floats]:
         """Cost (S,), subgradients (S, n_first), and the excess (S,) that attains the cost.
 
         `most_rounds` bounds how often rows are added by need; None = until nothing is violated.
+        `which` (K,) asks for these scenarios alone, in its order.
         """
-        scenarios = range(self.block.n_scenarios)
-        results = list(self._pool.map(lambda s: self._priced(s, x, most_rounds), scenarios))
+        asked = np.arange(self.block.n_scenarios) if which is None else which
+        results = list(self._pool.map(lambda s: self._priced(int(s), x, most_rounds), asked))
         recourse = np.array([q for q, _, _ in results])
         gradient = np.array([g for _, g, _ in results])
         excess = np.array([e for _, _, e in results])
-        cost = self._first_cost @ x + self.block.offset + recourse
-        return cost, self._first_cost + gradient, excess
+        cost = self._first_cost[asked] @ x + self.block.offset[asked] + recourse
+        return cost, self._first_cost[asked] + gradient, excess
 
     def _priced(self, s: int, x: Floats, most_rounds: int | None) -> tuple[float, Floats, float]:
         problem = self._problems[s]
@@ -196,12 +200,15 @@ class CutMaster:
     def n_cuts(self) -> int:
         return len(self._intercept)
 
-    def add_cuts(self, x: Floats, cost: Floats, gradient: Floats) -> None:
-        """Add `theta_s >= cost_s + gradient_s . (x' - x)` for all scenarios."""
+    def add_cuts(
+        self, x: Floats, cost: Floats, gradient: Floats, which: Ints | None = None
+    ) -> None:
+        """Add `theta_s >= cost_s + gradient_s . (x' - x)` for all scenarios, or for `which`."""
         first = self.n_cuts
+        of = np.arange(self.n_scenarios) if which is None else which
         self._gradient = np.vstack((self._gradient, gradient))
         self._intercept = np.concatenate((self._intercept, cost - gradient @ x))
-        self._scenario = np.concatenate((self._scenario, np.arange(self.n_scenarios)))
+        self._scenario = np.concatenate((self._scenario, of))
         self._insert(np.arange(first, self.n_cuts))
 
     def _insert(self, which: Ints) -> None:
