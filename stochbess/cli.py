@@ -72,7 +72,9 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     # Pyomo prints on standard output what it also raises, a signal during construction included.
     logging.getLogger("pyomo.core").setLevel(logging.CRITICAL)
-    app(prog_name="stochbess")
+    from stochbess.ranks import lead
+
+    lead(lambda: app(prog_name="stochbess"))
 
 
 def _version(wanted: bool) -> None:

@@ -106,7 +106,8 @@ class CaseOptions(ConfigOptions):
         str | None, option("--time-limit", "S", "Wall-clock limit of a solve.", _SOLVE)
     ] = None
     engine: Annotated[
-        str | None, option("--engine", "NAME", "auto, extensive or decomposition.", _SOLVE)
+        str | None,
+        option("--engine", "NAME", "auto, extensive, decomposition, cylinders.", _SOLVE),
     ] = None
     store: Annotated[
         str | None, option("--store", "DIR", "Store of runs. Default: runs.", _STORE)

@@ -392,7 +392,7 @@ def _ending(out: Console, view: View) -> None:
     if "wall_s" in volatile:
         how += f" in {number(volatile['wall_s'], 1)} s"
     if not record.reproducible:
-        how += "; a time limit stopped it, so a repetition may differ"
+        how += "; the clock decided where it stopped, so a repetition may differ"
     texts.append(f"{how}. Decisions see what was known before {view.words('gate')}.")
     where = "" if view.store_dir == DEFAULT_STORE else f" --store {quote(str(view.store_dir))}"
     again = f"`stochbess runs show {record.run_id[:8]}{where}`"

@@ -362,8 +362,11 @@ class Scenarios(_Section):
 class Solver(_Section):
     """How the decision is computed."""
 
-    engine: Literal["auto", "extensive", "decomposition"] = "auto"
-    """extensive = one large problem; decomposition = cuts; auto = by size."""
+    engine: Literal["auto", "extensive", "decomposition", "cylinders"] = "auto"
+    """extensive = one large problem; decomposition = cuts; auto = by size; cylinders = progressive
+    hedging on MPI ranks (mpiexec -n 3 stochbess solve; docs/cluster.md)."""
+    scenarios_per_bundle: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Scenarios that one rank solves together (engine cylinders)."""
     gap_frac: Annotated[float, Field(ge=0, le=0.5)] = 0.01
     """Relative gap at which the solver may stop."""
     time_limit_s: Annotated[float, Field(gt=0, le=604_800)] = 90.0

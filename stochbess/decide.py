@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from stochbess.clock import monotonic_s
 from stochbess.conflict import named_in_keys
+from stochbess.cylinders import Job, decide_on_ranks
 from stochbess.engine.exclusive import Held, exclusive_recourse, solve_lazily_whole
 from stochbess.engine.highs import SolveOptions
 from stochbess.engine.lazy import Separation
@@ -29,7 +30,7 @@ from stochbess.engine.two_stage import (
     evaluate_first_stage,
     solve_two_stage,
 )
-from stochbess.errors import SolverError
+from stochbess.errors import ConfigError, SolverError
 from stochbess.models.aging_cuts import AgingRows, aging_rows
 from stochbess.models.data import Aging, ModelData
 from stochbess.models.deterministic import deterministic
@@ -37,6 +38,7 @@ from stochbess.models.two_stage import two_stage
 
 Floats = npt.NDArray[np.float64]
 Formulation = Literal["deterministic", "two-stage"]
+Method = Literal[Engine, "cylinders"]
 # Part of the requested gap that the relaxation may use; the rest is for excluding loop flows.
 _RELAXATION_SHARE = 0.8
 BUILD = {"deterministic": deterministic, "two-stage": two_stage}
@@ -44,13 +46,17 @@ BUILD = {"deterministic": deterministic, "two-stage": two_stage}
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard to try: relative gap, wall-clock limit [s], threads, seed; `stop` ends it early."""
+    """How hard to try: relative gap, wall-clock limit [s], threads, seed; `stop` ends it early.
+
+    `bundle` is how many scenarios a rank solves together (engine "cylinders").
+    """
 
     gap_frac: float
     time_limit_s: float
     threads: int
     seed: int = 0
     stop: threading.Event | None = None
+    bundle: int = 1
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ class Problem:
         probability: Floats,
         effort: Effort,
         *,
-        engine: Engine = "auto",
+        engine: Method = "auto",
         risk: Risk = NEUTRAL,
         progress: Callable[[float, float, float], None] | None = None,
         start: Mapping[str, float] | None = None,
@@ -143,7 +149,7 @@ class Problem:
 
         Where excluding simultaneous flows costs more of the gap than was set aside for it, the
         relaxation is solved once more to what is left. `start` is a here-and-now decision to begin
-        from (see `solve_two_stage`).
+        from (see `solve_two_stage`). The engine "cylinders" needs MPI ranks (stochbess/ranks.py).
         """
         started = monotonic_s()
         share = _RELAXATION_SHARE
@@ -153,7 +159,8 @@ class Problem:
         )
         left = effort.gap_frac - lost_frac
         spent_s = monotonic_s() - started
-        if decision.gap_frac <= effort.gap_frac or left <= 0 or decision.outcome.hit_time_limit:
+        ended = left <= 0 or decision.outcome.hit_time_limit or engine == "cylinders"
+        if decision.gap_frac <= effort.gap_frac or ended:
             return decision
         again = replace(effort, time_limit_s=max(1.0, effort.time_limit_s - spent_s))
         share = 0.9 * left / effort.gap_frac
@@ -167,25 +174,29 @@ class Problem:
         probability: Floats,
         effort: Effort,
         share: float,
-        engine: Engine,
+        engine: Method,
         risk: Risk,
         progress: Callable[[float, float, float], None] | None,
         start: Mapping[str, float] | None,
     ) -> Decision:
         """One solve of the relaxation to `share` of the gap, and its exclusive recourse."""
-        outcome = solve_two_stage(
-            blocks(self.relaxed, series, probability),
-            gap_frac=effort.gap_frac * share,
-            time_limit_s=effort.time_limit_s,
-            threads=effort.threads,
-            seed=effort.seed,
-            stop=effort.stop,
-            start=None if start is None else self._first_stage(start),
-            engine=engine,
-            risk=risk,
-            progress=progress,
-            lazy=self.lazy,
-        )
+        if engine == "cylinders":
+            part = replace(effort, gap_frac=effort.gap_frac * share)
+            outcome = self._on_ranks(series, probability, part, risk, progress, start)
+        else:
+            outcome = solve_two_stage(
+                blocks(self.relaxed, series, probability),
+                gap_frac=effort.gap_frac * share,
+                time_limit_s=effort.time_limit_s,
+                threads=effort.threads,
+                seed=effort.seed,
+                stop=effort.stop,
+                start=None if start is None else self._first_stage(start),
+                engine=engine,
+                risk=risk,
+                progress=progress,
+                lazy=self.lazy,
+            )
         if not outcome.status.has_solution:
             raise SolverError(f"no decision: {outcome.status.value}")
         exclusive = blocks(self.binary, series, probability)
@@ -198,6 +209,49 @@ class Problem:
         outcome = replace(outcome, hit_time_limit=outcome.hit_time_limit or late)
         decision = _decision(self.binary, outcome, values, cost, made_whole, probability, risk)
         return replace(decision, cycle_gap_frac=self._cycle_gap_frac(outcome, probability))
+
+    def _on_ranks(
+        self,
+        series: Mapping[str, Floats],
+        probability: Floats,
+        effort: Effort,
+        risk: Risk,
+        progress: Callable[[float, float, float], None] | None,
+        start: Mapping[str, float] | None,
+    ) -> TwoStageOutcome:
+        """The relaxation by MPI ranks: their decision or `start` priced here, and their bound."""
+        if self.lazy is not None:
+            raise ConfigError(
+                "aging.model=cuts adds rows while it is solved, which the engine cylinders cannot. "
+                "Set aging.model=segments, or choose another engine."
+            )
+        began_s = monotonic_s()
+        block = blocks(self.relaxed, series, probability)
+        if start is None:
+            mean = {name: (probability @ values)[None, :] for name, values in series.items()}
+            start = self.decide(mean, np.ones(1), effort, engine="extensive").first_stage
+
+        def priced(first_stage: Mapping[str, float]) -> TwoStageOutcome:
+            found = evaluate_first_stage(block, self._first_stage(first_stage), effort.threads)
+            return replace(found, cost=risk.of_cost(found.scenario_cost, probability))
+
+        best = priced(start)
+        build = partial(BUILD[self.formulation], replace(self.data, exclusive="relaxed"))
+        job = Job(
+            build, series, probability, effort.gap_frac, effort.time_limit_s, risk, best.cost,
+            effort.bundle,
+        )  # fmt: skip
+        found = decide_on_ranks(job, progress)
+        if found.first_stage is not None:
+            best = min(best, priced(found.first_stage), key=lambda outcome: outcome.cost)
+        return replace(
+            best,
+            engine="cylinders",
+            bound=min(found.bound, best.cost),
+            hit_time_limit=found.hit_time_limit,
+            solver=f"{best.solver} and mpi-sppy {found.version}",
+            wall_s=monotonic_s() - began_s,
+        )
 
     def _whole_problem(
         self, exclusive: Blocks, outcome: TwoStageOutcome, effort: Effort

@@ -11,6 +11,8 @@ import io
 import os
 import platform
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -269,7 +271,27 @@ def _pango() -> Iterator[Check]:
 
 
 def _mpi() -> Iterator[Check]:
+    mend = f'{sys.executable} -m pip install "stochbess[mpi]"'
     if find_spec("mpi4py") is None:
-        yield Check("mpi", "absent", "mpi4py is not installed; nothing needs it")
-    else:
-        yield Check("mpi", "ok", f"mpi4py {metadata.version('mpi4py')}")
+        detail = "mpi4py is not installed; only --engine cylinders needs it"
+        yield Check("mpi", "absent", detail, mend)
+        return
+    name = f"mpi4py {metadata.version('mpi4py')}"
+    beside = Path(sys.executable).with_name("mpiexec")
+    launcher = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if launcher is None:
+        yield Check("mpi", "warning", f"{name}, but no mpiexec to start ranks with", mend)
+        return
+    count = "from mpi4py import MPI; print(MPI.COMM_WORLD.Get_size())"
+    command = [launcher, "-n", "2", sys.executable, "-c", count]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield Check("mpi", "warning", f"{name}; {launcher} does not start ranks: {error}", mend)
+        return
+    if done.returncode == 0 and done.stdout.split() == ["2", "2"]:
+        yield Check("mpi", "ok", f"{name}; {launcher} starts ranks that see each other")
+        return
+    told = (done.stderr.strip() or f"2 ranks see {' and '.join(done.stdout.split())}").splitlines()
+    detail = f"{name}; {launcher} starts no ranks that see each other: {told[0][:120]}"
+    yield Check("mpi", "warning", detail, mend)

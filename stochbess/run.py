@@ -21,12 +21,14 @@ from stochbess.assemble import Case, build_case, open_market
 from stochbess.clock import cpu_s, monotonic_s, now_utc
 from stochbess.config import Config, load_config
 from stochbess.decide import Decision, Effort, Formulation, Problem
+from stochbess.engine.cylinders import CYLINDERS
 from stochbess.engine.highs import version as solver_version
 from stochbess.engine.risk import Risk
 from stochbess.errors import ConfigError, SolverError
 from stochbess.evaluate.ledger import Books, Ledger, keep_ledger
 from stochbess.evaluate.worth import Worth
 from stochbess.market.data import MarketData
+from stochbess.ranks import require
 from stochbess.reports.facts import Fact, as_records, from_records
 from stochbess.run_record import RunRecord, canonical_json, code_sha256, run_id
 from stochbess.scenario_gen.scenario_file import long_table
@@ -123,6 +125,8 @@ def solve(
             f"{', '.join(get_args(Formulation))}"
         )
     config = _loaded(config, overrides)
+    if formulation == "two-stage" and config.solver.engine == "cylinders":
+        require(CYLINDERS)
     tell: Progress = progress or (lambda stage, detail: None)
     tell("data", "reading market data")
     market = open_market(config) if market is None else market
@@ -203,7 +207,13 @@ def _record(config: Config, formulation: str, case: Case, worth: bool) -> RunRec
 def effort_of(config: Config) -> Effort:
     """The configured solving effort."""
     solver = config.solver
-    return Effort(solver.gap_frac, solver.time_limit_s, solver.threads, config.seed % 2**31)
+    return Effort(
+        solver.gap_frac,
+        solver.time_limit_s,
+        solver.threads,
+        config.seed % 2**31,
+        bundle=solver.scenarios_per_bundle,
+    )
 
 
 def _compute(
@@ -274,7 +284,12 @@ def _compute(
             }
         ),
         volatile_json=canonical_json(volatile),
-        reproducible=not (outcome.hit_time_limit or (worths is not None and worths.cut_short)),
+        # Ranks do not keep step with each other, so that no two searches are the same.
+        reproducible=not (
+            outcome.hit_time_limit
+            or outcome.engine == "cylinders"
+            or (worths is not None and worths.cut_short)
+        ),
     )
     return Run(done, frames)
 

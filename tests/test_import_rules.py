@@ -39,10 +39,11 @@ def rule(modules: str, ours: str, others: str, no_files: bool = False) -> Rule:
 
 
 BASE = "errors rng clock timegrid config strict_yaml"
-EVERYTHING = "models scenario_gen market battery engine evaluate reports store run_record"
+EVERYTHING = "models scenario_gen market battery engine evaluate reports store run_record ranks"
 WIRING = (
     "run report cli cli_* doctor assemble conflict decide robust aging_loop valuation tables "
-    "lifetime lifetime_* scenario_days scenario_figure rolling rolling_* certify certify_*"
+    "cylinders lifetime lifetime_* scenario_days scenario_figure rolling rolling_* certify "
+    "certify_*"
 )
 RULES = {
     "base": rule(BASE, "", "numpy pandas pydantic pydantic_core ruamel"),
@@ -60,6 +61,7 @@ RULES = {
         "reports", BASE, "numpy pandas jinja2 markupsafe weasyprint matplotlib ziamath"
     ),
     "store": rule("store store_* run_record frame_bytes", BASE, "pandas pyarrow"),
+    "ranks": rule("ranks", BASE, "mpi4py"),
     # The places that put the stages together; they know everybody, but no solver.
     "wiring": rule(WIRING, f"{BASE} {EVERYTHING}", "numpy scipy pandas typer rich click"),
 }

@@ -15,10 +15,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from stochbess.clock import monotonic_s
-from stochbess.engine.lshaped import ROUNDS_IN_SEARCH, CutMaster, Recourse, lp_phase
+from stochbess.engine.lshaped import (
+    ROUNDS_IN_SEARCH,
+    CutMaster,
+    NoRecourseAnywhereError,
+    Recourse,
+    lp_phase,
+)
 from stochbess.engine.risk import Risk
 from stochbess.engine.template import Floats, Ints
-from stochbess.errors import InfeasibleError
+from stochbess.errors import InfeasibleError, SolverError
 
 _WHOLE = 1e-6
 _MOST_PRICINGS = 12  # of one candidate, while rows added by need leave its cost uncertain
@@ -124,6 +130,14 @@ class BranchAndBenders:
             self.x, self.cost, bound, relaxation, nodes, self.master.n_cuts, timed_out
         )
 
+    def _require_time(self) -> None:
+        """Points without recourse are cut off until the time is up, if there is no decision yet."""
+        if monotonic_s() > self.deadline and not np.isfinite(self.cost):
+            raise SolverError(
+                "no decision with a recourse in every scenario within the time limit; "
+                "allow more time (--time-limit) or fewer scenarios (--n-scenarios)"
+            )
+
     def _cutoff(self) -> float:
         return self.cost - self.gap_frac * max(1.0, abs(self.cost))
 
@@ -147,6 +161,9 @@ class BranchAndBenders:
             whole = self._is_whole(x)
             if whole:
                 cost = self._evaluate(self._rounded(x))
+                if not np.isfinite(cost):  # x has no recourse and is cut off
+                    self._require_time()
+                    continue
                 if cost - bound <= max(0.1 * self.gap_frac, _EXACT) * max(1.0, abs(cost)):
                     self.pruned_bound = min(self.pruned_bound, bound)
                     return []
@@ -157,7 +174,12 @@ class BranchAndBenders:
                 return self._branch(node, bound, x)
             previous, rounds = bound, rounds + 1
             which = self._most_uncertain()
-            scenario_cost, gradient = self.recourse.evaluate(x, which)
+            try:
+                scenario_cost, gradient = self.recourse.evaluate(x, which)
+            except NoRecourseAnywhereError as error:
+                master.exclude(error.cuts)
+                self._require_time()
+                continue
             self.uncertain[which] = scenario_cost - theta[which]
             master.add_cuts(x, scenario_cost, gradient, which)
 
@@ -219,11 +241,16 @@ class BranchAndBenders:
         """Cost of a feasible whole x as its cuts say it; adds them and keeps x when it is the best.
 
         The incumbent's cost is the attained one, which rows added by need may leave a little above.
+        An x without recourse costs infinitely much and is cut off.
         """
         risk, probability = self.master.risk, self.master.probability
         rounds = ROUNDS_IN_SEARCH
         for _ in range(_MOST_PRICINGS):
-            scenario_cost, gradient, excess = self.recourse.priced(x, rounds)
+            try:
+                scenario_cost, gradient, excess = self.recourse.priced(x, rounds)
+            except NoRecourseAnywhereError as error:
+                self.master.exclude(error.cuts)
+                return float("inf")
             cost = risk.of_cost(scenario_cost, probability)
             attained = risk.of_cost(scenario_cost + excess, probability)
             if attained - cost <= 0.1 * self.gap_frac * max(1.0, abs(cost)) or cost >= self.cost:

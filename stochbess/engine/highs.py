@@ -30,6 +30,8 @@ except ImportError as error:
 
 Method = Literal["choose", "simplex", "ipx", "hipo"]
 _TOLERANCE = 1e-7
+# Entries of a dual ray, scaled to one, that are rounding.
+_RAY_NOISE = 1e-9
 # A solver looks at the clock between its steps, and one step of a large problem takes long: what it
 # may take beyond its time limit, and after it was told to end [s].
 GRACE_S = 60.0
@@ -283,6 +285,28 @@ def _ray(problem: Problem) -> Floats | None:
     return np.asarray(ray, np.float64) if has_ray else None
 
 
+@dataclass(frozen=True)
+class FeasibilityCut:
+    """`intercept + gradient . x <= 0` for every first stage x that has a recourse."""
+
+    gradient: Floats
+    intercept: float
+
+
+class NoRecourseError(InfeasibleError):
+    """A first stage has no recourse in a scenario; `cut` excludes it, where one could be proven.
+
+    Which constraints conflict is looked for when the text is wanted: the search often is not.
+    """
+
+    def __init__(self, explain: Callable[[], str], cut: FeasibilityCut | None) -> None:
+        super().__init__()
+        self._explain, self.cut = explain, cut
+
+    def __str__(self) -> str:
+        return f"a scenario has no feasible recourse: {self._explain()}"
+
+
 class RecourseLP:
     """Recourse of one scenario for any first stage, kept in HiGHS and hot-started.
 
@@ -302,7 +326,7 @@ class RecourseLP:
 
         Raises
         ------
-        InfeasibleError : x admits no recourse; names the constraints that conflict
+        NoRecourseError : x admits no recourse; names the constraints that conflict
         """
         h = self._h
         shift = self._coupling @ x
@@ -312,14 +336,14 @@ class RecourseLP:
             h.clearSolver()
             h.run()
         if h.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            self._fail(shift)
+            self._fail(x, shift)
         dual = np.array(h.getSolution().row_dual)[self._coupled]
         cost = float(h.getInfo().objective_function_value)
         if not (np.isfinite(cost) and np.isfinite(dual).all()):
             raise SolverError("a recourse problem came back with values that are no numbers")
         return cost, -(self._coupling.T @ dual)
 
-    def _fail(self, shift: Floats) -> NoReturn:
+    def _fail(self, x: Floats, shift: Floats) -> NoReturn:
         status = self._h.getModelStatus()
         if status == highspy.HighsModelStatus.kUnbounded:
             raise SolverError(f"recourse is unbounded: {explain_unboundedness(self._problem)}")
@@ -328,12 +352,40 @@ class RecourseLP:
         lower, upper = self._problem.row_lower.copy(), self._problem.row_upper.copy()
         lower[self._coupled] -= shift
         upper[self._coupled] -= shift
-        conflict = explain_infeasibility(replace(self._problem, row_lower=lower, row_upper=upper))
-        raise InfeasibleError(f"a scenario has no feasible recourse: {conflict}")
+        at_x = replace(self._problem, row_lower=lower, row_upper=upper)
+        raise NoRecourseError(lambda: explain_infeasibility(at_x), self._feasibility_cut(x))
+
+    def _feasibility_cut(self, x: Floats) -> FeasibilityCut | None:
+        """The cut of the dual ray (docs/math.md (129)); None unless it excludes x by its numbers.
+
+        Either sign of the ray is tried, so that nothing rests on the convention of the solver.
+        """
+        _, has_ray, found = self._h.getDualRay()
+        ray, problem = np.asarray(found, np.float64), self._problem
+        if not has_ray or len(ray) != problem.n_rows or not np.abs(ray).max() > 0:
+            return None
+        for multipliers in (ray / np.abs(ray).max(), -ray / np.abs(ray).max()):
+            multipliers = np.where(np.abs(multipliers) > _RAY_NOISE, multipliers, 0.0)
+            reduced = problem.matrix.T @ multipliers
+            reduced = np.where(np.abs(reduced) > _RAY_NOISE, reduced, 0.0)
+            needed = _sum_at(multipliers, problem.row_lower, problem.row_upper)
+            most = _sum_at(reduced, problem.upper, problem.lower)
+            gradient = -(self._coupling.T @ multipliers[self._coupled])
+            intercept = needed - most
+            if np.isfinite(intercept) and intercept + gradient @ x > _RAY_NOISE * max(1, abs(most)):
+                return FeasibilityCut(gradient, float(intercept))
+        return None
 
     def values(self) -> Floats:
         """Recourse columns of the last solve."""
         return np.array(self._h.getSolution().col_value)
+
+
+def _sum_at(factor: Floats, where_positive: Floats, where_negative: Floats) -> float:
+    """Sum of factors times their bounds; infinite where a bound that counts is."""
+    used = np.flatnonzero(factor)
+    bounds = np.where(factor > 0, where_positive, where_negative)
+    return float(factor[used] @ bounds[used])
 
 
 class MasterLP:

@@ -7,25 +7,47 @@ doi 10.1002/net.20137). The master's optimum is a valid lower bound at every ite
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import NoReturn
 
 import numpy as np
 import scipy.sparse as sp
 
 from stochbess.clock import monotonic_s
-from stochbess.engine.highs import MasterLP, RecourseLP, explain_infeasibility
+from stochbess.engine.highs import (
+    FeasibilityCut,
+    MasterLP,
+    NoRecourseError,
+    RecourseLP,
+    explain_infeasibility,
+)
 from stochbess.engine.lazy import GrowingLP, RowPool, Separation, bound_to
 from stochbess.engine.matrix import Blocks, ColumnMap, Problem, single
 from stochbess.engine.risk import Risk
 from stochbess.engine.template import Bools, Floats, Ints
-from stochbess.errors import InfeasibleError
+from stochbess.errors import InfeasibleError, SolverError
 
 _VIOLATED = 1e-7
 _MOST_ROUNDS = 1000
+# Below this a feasibility cut, scaled to one, holds or fails whatever x is.
+_FLAT = 1e-9
 # Rows added by need per evaluation while the search is on. They stay, so that later evaluations
 # begin closer; until nothing is violated takes ten times as long and gains nothing on the bound.
 ROUNDS_IN_SEARCH = 1
+
+
+class NoRecourseAnywhereError(InfeasibleError):
+    """Some scenarios have no recourse at a first stage; `cuts` exclude it."""
+
+    def __init__(self, errors: list[NoRecourseError]) -> None:
+        super().__init__()
+        self._first = errors[0]
+        self.cuts = [error.cut for error in errors if error.cut is not None]
+
+    def __str__(self) -> str:
+        return str(self._first)
 
 
 class Recourse:
@@ -96,14 +118,38 @@ class Recourse:
 
         `most_rounds` bounds how often rows are added by need; None = until nothing is violated.
         `which` (K,) asks for these scenarios alone, in its order.
+
+        Raises
+        ------
+        NoRecourseAnywhereError : scenarios have no recourse at x; carries the cuts that exclude x
+        InfeasibleError : a scenario has none whatever x is; names the constraints that conflict
         """
         asked = np.arange(self.block.n_scenarios) if which is None else which
-        results = list(self._pool.map(lambda s: self._priced(int(s), x, most_rounds), asked))
+        found = list(self._pool.map(lambda s: self._tried(int(s), x, most_rounds), asked))
+        missing = [error for error in found if isinstance(error, NoRecourseError)]
+        if missing:
+            self._raise(missing)
+        results = [result for result in found if not isinstance(result, NoRecourseError)]
         recourse = np.array([q for q, _, _ in results])
         gradient = np.array([g for _, g, _ in results])
         excess = np.array([e for _, _, e in results])
         cost = self._first_cost[asked] @ x + self.block.offset[asked] + recourse
         return cost, self._first_cost[asked] + gradient, excess
+
+    def _tried(
+        self, s: int, x: Floats, most_rounds: int | None
+    ) -> tuple[float, Floats, float] | NoRecourseError:
+        try:
+            return self._priced(s, x, most_rounds)
+        except NoRecourseError as error:
+            return error
+
+    def _raise(self, missing: list[NoRecourseError]) -> NoReturn:
+        """The error of a scenario that no x can help, or else of all that lack a recourse."""
+        for error in missing:
+            if error.cut is None or not np.abs(error.cut.gradient).max(initial=0.0) > _FLAT:
+                raise InfeasibleError(str(error))
+        raise NoRecourseAnywhereError(missing)
 
     def _priced(self, s: int, x: Floats, most_rounds: int | None) -> tuple[float, Floats, float]:
         problem = self._problems[s]
@@ -211,9 +257,31 @@ class CutMaster:
         self._scenario = np.concatenate((self._scenario, of))
         self._insert(np.arange(first, self.n_cuts))
 
+    def exclude(self, cuts: Sequence[FeasibilityCut]) -> None:
+        """Add `0 >= intercept + gradient . x`, a cut of the pool that belongs to no scenario."""
+        first = self.n_cuts
+        scale = np.array([max(np.abs(cut.gradient).max(), _FLAT) for cut in cuts])
+        gradient = np.array([cut.gradient for cut in cuts]) / scale[:, None]
+        self._gradient = np.vstack((self._gradient, gradient))
+        intercept = np.array([cut.intercept for cut in cuts]) / scale
+        self._intercept = np.concatenate((self._intercept, intercept))
+        self._scenario = np.concatenate((self._scenario, np.full(len(cuts), self.n_scenarios)))
+        self._insert(np.arange(first, self.n_cuts))
+
+    @property
+    def excludes(self) -> bool:
+        """Whether some here-and-now decisions were found to have no recourse."""
+        return bool((self._scenario == self.n_scenarios).any())
+
+    def floor(self, cost: float) -> None:
+        """Let no scenario cost less than that; -inf takes it back."""
+        which = np.arange(self.n_first, self.n_first + self.n_scenarios)
+        self._lp.set_bounds(which, np.full(len(which), cost), np.full(len(which), np.inf))
+
     def _insert(self, which: Ints) -> None:
         theta = np.zeros((len(which), self._width))
-        theta[np.arange(len(which)), self._scenario[which]] = 1.0
+        of_scenario = np.flatnonzero(self._scenario[which] < self.n_scenarios)
+        theta[of_scenario, self._scenario[which[of_scenario]]] = 1.0
         self._lp.add_rows(self._intercept[which], np.hstack((-self._gradient[which], theta)))
         self._rows.extend(int(i) for i in which)
         self._idle = np.concatenate((self._idle, np.zeros(len(which), np.int64)))
@@ -259,12 +327,13 @@ class CutMaster:
 
     def _violated(self, x: Floats, theta: Floats) -> Ints:
         """Per scenario the most violated pool cut that the LP does not hold."""
+        theta = np.append(theta, 0.0)  # for the cuts that belong to no scenario
         scale = np.maximum(1.0, np.abs(theta))
         excess = (self._gradient @ x + self._intercept - theta[self._scenario]) / scale[
             self._scenario
         ]
         excess[self._rows] = 0.0
-        worst = np.zeros(self.n_scenarios)
+        worst = np.zeros(self.n_scenarios + 1)
         np.maximum.at(worst, self._scenario, excess)
         hit = np.flatnonzero((excess > _VIOLATED) & (excess >= worst[self._scenario]))
         return hit.astype(np.int64)
@@ -283,6 +352,34 @@ class CutMaster:
         self._idle = self._idle[keep]
 
 
+def _first_point(
+    recourse: Recourse, master: CutMaster, deadline_s: float
+) -> tuple[Floats, Floats, Floats]:
+    """A here-and-now decision with a recourse in every scenario, its cost and subgradients.
+
+    Begins at zero. Where that has no recourse, cuts exclude it and the next one is any that obeys
+    them, until one has: rays are finitely many.
+    """
+    x = np.clip(np.zeros(master.n_first), master.lower, master.upper)
+    while True:
+        try:
+            cost, gradient = recourse.evaluate(x)
+        except NoRecourseAnywhereError as error:
+            if monotonic_s() > deadline_s:
+                raise SolverError(f"no decision within the time limit: {error}") from error
+            master.exclude(error.cuts)
+            master.floor(0.0)
+            result = master.solve()
+            master.floor(-np.inf)
+            if result is None:
+                raise InfeasibleError(
+                    f"no here-and-now decision suits all scenarios. At the last one tried, {error}"
+                ) from error
+            x = result[1]
+        else:
+            return x, cost, gradient
+
+
 def lp_phase(
     recourse: Recourse, master: CutMaster, tolerance: float, deadline_s: float
 ) -> tuple[float, float, Floats]:
@@ -295,8 +392,7 @@ def lp_phase(
     ------
     InfeasibleError : the here-and-now constraints exclude each other, or x has no recourse
     """
-    centre = np.clip(np.zeros(master.n_first), master.lower, master.upper)
-    cost, gradient = recourse.evaluate(centre)
+    centre, cost, gradient = _first_point(recourse, master, deadline_s)
     master.add_cuts(centre, cost, gradient)
     start = master.solve()
     if start is None:
@@ -313,7 +409,13 @@ def lp_phase(
         if near and (exact or lack <= 0.1 * wanted):
             break
         trial = centre if near else step * outer + (1 - step) * centre
-        cost, gradient, excess = recourse.priced(trial, None if near else ROUNDS_IN_SEARCH)
+        try:
+            cost, gradient, excess = recourse.priced(trial, None if near else ROUNDS_IN_SEARCH)
+        except NoRecourseAnywhereError as error:
+            master.exclude(error.cuts)
+            if monotonic_s() > deadline_s:
+                break
+            continue
         cut_off = cost + gradient @ (outer - trial) > theta + _VIOLATED * np.maximum(1, abs(theta))
         master.add_cuts(trial, cost, gradient)
         value = master.risk.of_cost(cost + excess, master.probability)
