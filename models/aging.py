@@ -66,6 +66,8 @@ def add_aging(m: Any, data: ModelData) -> None:
             return m.aging_theta_eur >= cut.intercept_eur + slope
 
         cost = cost + m.aging_theta_eur
+    if aging.floor_eur_mwh:  # (110)
+        cost = cost + aging.floor_eur_mwh * sum(drawn_mwh(t) for t in steps)
     m.aging_eur = pyo.Expression(expr=cost)
 
 

@@ -134,21 +134,21 @@ def aging_rows(data: ModelData) -> AgingRows | None:
 def charged_eur(data: ModelData, values: Mapping[str, Floats]) -> Floats:
     """Aging (S,) [EUR] that the model charges for a schedule, (S, ...) by component.
 
-    Cuts are not asked: the cost is that of the functions that they bound.
+    Cuts are not asked: the cost is that of the functions that they bound. A floor (110) is charged.
     """
     aging, asset = data.aging, data.asset
-    scenarios = len(values["energy_mwh"])
     drawn = data.grid.dt_h * values["discharge_mw"].sum(axis=1) / asset.discharge_efficiency_frac
+    floor = aging.floor_eur_mwh * drawn
     if aging.model == "segments":
-        return np.asarray(values["withdrawn_mwh"].sum(axis=2) @ aging.cost_eur_mwh)
+        return np.asarray(floor + values["withdrawn_mwh"].sum(axis=2) @ aging.cost_eur_mwh)
     if aging.model == "throughput":
-        return np.asarray(aging.throughput_eur_mwh * drawn)
+        return np.asarray(floor + aging.throughput_eur_mwh * drawn)
     if aging.path_cost is None:
-        return np.zeros(scenarios)
+        return np.asarray(floor)
     stored = data.grid.dt_h * asset.charge_efficiency_frac * values["charge_mw"].sum(axis=1)
     held = []
     for energy, charge in zip(values["energy_mwh"], values["charge_mw"], strict=True):
         read = {"energy": (energy[:-1] + energy[1:]) / 2, "charge": charge}
         by_step = sum(float(price.at(read[price.reads])[0].sum()) for price in aging.step_prices)
         held.append(float(aging.path_cost.deep_eur(energy).sum()) + by_step)
-    return np.asarray(aging.path_cost.shallow_eur_mwh * (stored + drawn) + np.array(held))
+    return np.asarray(floor + aging.path_cost.shallow_eur_mwh * (stored + drawn) + np.array(held))

@@ -197,7 +197,8 @@ class Aging:
     `start_fill_mwh` (K,) is the state carried in. The model "cuts" bounds `path_cost` from below by
     cuts that are found during the solve (models/aging_cuts.py) until it is met within
     `cut_gap_frac` of the aging cost, and the `step_prices` beside it: calendar aging, plating.
-    Supplied `cuts` add to whichever model is chosen.
+    Supplied `cuts`, and `floor_eur_mwh` per MWh drawn from the store, add to whichever model is
+    chosen.
     """
 
     model: Literal["none", "throughput", "segments", "cuts"] = "none"
@@ -210,6 +211,7 @@ class Aging:
     path_cost: PathCost | None = None
     step_prices: tuple[StepPrice, ...] = ()
     cut_gap_frac: float = 1e-4
+    floor_eur_mwh: float = 0.0
 
 
 @dataclass(frozen=True)

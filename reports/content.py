@@ -15,6 +15,7 @@ import pandas as pd
 from stochbess.reports.bid_rows import BidRows, bid_rows
 from stochbess.reports.book import FactBook, decimals
 from stochbess.reports.comparison import Compared, compared
+from stochbess.reports.judges import Judges, judges
 from stochbess.reports.labels import CASH, CASH_GROUP, OPPONENT, PROVENANCE, WORTH
 from stochbess.reports.material import Material
 
@@ -67,6 +68,7 @@ class Content:
     provenance: tuple[Row, ...]
     asset: tuple[Row, ...]
     shortfalls: tuple[tuple[str, str], ...]
+    judges: Judges
 
     def sign(self, measure: str) -> str:
         """The proven sign of a worth measure, "" if it was not computed."""
@@ -100,6 +102,7 @@ def gather(material: Material) -> tuple[FactBook, Content]:
         provenance=_provenance(book, material),
         asset=_asset(book, material.config),
         shortfalls=tuple(item for item in _SHORTFALLS if abs(book.value(item[0])) >= 0.00005),
+        judges=judges(book),
     )
     return book, content
 

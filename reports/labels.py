@@ -19,6 +19,8 @@ CASH = {
     "undelivered_penalty": "Penalty: not delivered",
     "reserve_shortfall_penalty": "Penalty: reserve short",
     "aging": "Battery aging",
+    "aging_beyond": "Aging beyond the model",
+    "aging_floor": "Throughput floor",
     "stored_energy_value": "Change of energy in store",
     "profit_tax": "Tax on profit",
     "profit": "Profit",
@@ -34,6 +36,8 @@ CASH_GROUP = {
     "activation_up": "afrr-up",
     "activation_down": "afrr-down",
     "aging": "aging",
+    "aging_beyond": "aging",
+    "aging_floor": "aging",
 }
 # Measure of the worth table -> label, meaning, part of the fact's name.
 WORTH = {

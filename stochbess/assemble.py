@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from stochbess.battery.cut_cycle import CycleCost, cycle_cost_of
+from stochbess.aging_prices import cycle_cost, held_prices, plant_aging
+from stochbess.battery.cut_cycle import CycleCost
 from stochbess.battery.cycle_curve import (
     SegmentCurve,
     fill_from_turning_points,
     segment_costs_eur_mwh,
 )
-from stochbess.battery.hull_curve import naumann_hull_curve
+from stochbess.battery.plant_cost import PlantAging
 from stochbess.config import Config
 from stochbess.errors import ConfigError, DataError, ScenarioError
 from stochbess.market.data import MarketData, load_market
@@ -76,6 +77,7 @@ class Case:
     terms : grid and rules for the settlement
     curve : price of a cycle by depth, None unless the segment model is in use
     cycle_cost : rainflow cost of a path, None unless aging is priced by cuts
+    judge : the plant that shows aging, None unless more than cycling is priced
     assumptions : what the result rests on and no source verifies, one sentence each
     """
 
@@ -90,6 +92,7 @@ class Case:
     curve: SegmentCurve | None
     assumptions: tuple[str, ...]
     cycle_cost: CycleCost | None = None
+    judge: PlantAging | None = None
 
     @property
     def synthetic(self) -> bool:
@@ -144,6 +147,7 @@ def build_case(config: Config, market: MarketData | None = None) -> Case:
         curve=curve,
         assumptions=tuple(plan.assumptions),
         cycle_cost=plan.cycle_cost,
+        judge=plan.judge,
     )
 
 
@@ -153,7 +157,7 @@ class _Plan:
     def __init__(self, config: Config, market: MarketData, first_day: date) -> None:
         self.config, self.market = config, market
         self.assumptions: list[str] = []
-        self.cycle_cost = _cycle_cost(config)
+        self.cycle_cost = cycle_cost(config) if config.aging.model == "cuts" else None
         if market.synthetic:
             self.assumptions.append(
                 "All market data are SYNTHETIC: no result is a statement about a real market."
@@ -190,6 +194,9 @@ class _Plan:
             first_day, config.market.n_days, market.timezone, 15 if quarter else unit, unit
         )
         self.gate = self._gate(open_names, first_day)
+        self.judge: PlantAging | None = None
+        if len(config.aging.mechanisms) > 1:
+            self.judge = plant_aging(config, self.horizon.dt_h)
         if config.markets.day_ahead.enabled and config.markets.day_ahead.here_and_now:
             self.assumptions.append(
                 "Day-ahead positions are continuous; the exchange's volume tick is not imposed."
@@ -449,6 +456,10 @@ class _Plan:
         config, horizon = self.config, self.horizon
         asset = _asset(config, horizon)
         aging, curve = _aging(config, asset, self.cycle_cost)
+        if self.judge is not None:
+            self.assumptions += _judged_how(config)
+            prices = held_prices(self.judge, len(horizon.steps))
+            aging = replace(aging, step_prices=prices)
         priced = curve if self.cycle_cost is None else self.cycle_cost.curve
         if priced is not None and priced.extrapolated is not None:
             self.assumptions.append(f"Aging curve: {priced.extrapolated}")
@@ -611,34 +622,26 @@ def _tariff(config: Config, horizon: Horizon) -> Tariff:
     )
 
 
-def _cycle_cost(config: Config) -> CycleCost | None:
-    """Rainflow cost of a day on the convex cycle law, given the open turning points of the past."""
-    aging, battery, state = config.aging, config.battery, config.battery.state
-    if aging.model != "cuts":
-        return None
-    curve = naumann_hull_curve(
-        energy_mwh=battery.energy_mwh,  # the law counts losses of nameplate capacity
-        replacement_cost_eur_kwh=battery.replacement_cost_eur_kwh,
-        usable_fade_frac=aging.usable_fade_frac,
-        cycle_loss_frac=aging.cycle_loss_frac,
-        c_rate_per_h=aging.c_rate_per_h,
-    )
-    usable = battery.energy_mwh * state.soh_frac
-    return cycle_cost_of(curve, usable, battery.soc_min_frac, state.open_turning_points_frac)
-
-
 def _aging(
     config: Config, asset: Asset, cycle_cost: CycleCost | None
 ) -> tuple[Aging, SegmentCurve | None]:
     aging, battery, state = config.aging, config.battery, config.battery.state
-    most = None
+    most, floor = None, aging.floor_eur_mwh
     if aging.max_cycles_per_day is not None:
         most = aging.max_cycles_per_day * battery.energy_mwh
     if cycle_cost is not None:
-        return Aging("cuts", max_withdrawn_mwh_per_day=most, path_cost=cycle_cost), None
+        return Aging(
+            "cuts",
+            max_withdrawn_mwh_per_day=most,
+            path_cost=cycle_cost,
+            floor_eur_mwh=floor,
+        ), None
     if aging.model != "segments":
         return Aging(
-            aging.model, aging.throughput_cost_eur_mwh, max_withdrawn_mwh_per_day=most
+            aging.model,
+            aging.throughput_cost_eur_mwh,
+            max_withdrawn_mwh_per_day=most,
+            floor_eur_mwh=floor,
         ), None
     usable = battery.energy_mwh * state.soh_frac
     curve = segment_costs_eur_mwh(
@@ -658,6 +661,7 @@ def _aging(
     return (
         Aging(
             "segments",
+            floor_eur_mwh=floor,
             width_mwh=curve.width_mwh,
             cost_eur_mwh=curve.cost_eur_mwh,
             start_fill_mwh=fill * curve.width_mwh,
@@ -665,6 +669,23 @@ def _aging(
         ),
         curve,
     )
+
+
+def _judged_how(config: Config) -> list[str]:
+    """What the aging of the plant rests on."""
+    aging = config.aging
+    texts = [
+        f"The plant that shows aging is idle at {aging.surroundings_degc:g} degC before the "
+        "horizon; its heat capacity and cooling are assumed and grow with its energy.",
+        "Profit counts the aging that the plant shows. WS, EV, EEV and the opponents are compared "
+        "at held prices of aging, with idle cells.",
+    ]
+    if config.battery.state.open_turning_points_frac:
+        texts.append(
+            "Half cycles that were open before the horizon are taken to have run at "
+            f"{aging.c_rate_per_h:g} per h; the bound takes them to keep that C-rate."
+        )
+    return texts
 
 
 def _terms(config: Config, data: ModelData, tariff: Tariff) -> SettlementTerms:

@@ -71,8 +71,9 @@ class LifetimeOptions(ConfigOptions):
         ),
     ] = None
     floor: Annotated[
-        float, option("--floor", "EUR/MWH", "Added to every MWh withdrawn. Default: 0.", _PRICE)
-    ] = 0.0
+        float | None,
+        option("--floor", "EUR/MWH", "Instead of aging.floor_eur_mwh, by default 0.", _PRICE),
+    ] = None
     price_growth: Annotated[
         float, option("--price-growth", "FRAC", "Of the price, per year. Default: 0.", _PRICE)
     ] = 0.0
@@ -149,6 +150,7 @@ def lifetime(options: LifetimeOptions, json: JsonFlag = False, quiet: QuietFlag 
     terms = options.terms(config)
     prices = None if options.prices is None else numbers("--prices", options.prices)
     health = numbers("--health", options.health)
+    floor = config.aging.floor_eur_mwh if options.floor is None else options.floor
     calendar = options.calendar
     if calendar is None:
         calendar = 1.0 if config.aging.model == "cuts" else 0.0
@@ -170,12 +172,12 @@ def lifetime(options: LifetimeOptions, json: JsonFlag = False, quiet: QuietFlag 
             year=options.year,
             prices_eur_kwh=prices,
             health_frac=health,
-            floor_eur_mwh=options.floor,
+            floor_eur_mwh=floor,
             calendar_frac=calendar,
             progress=progress,
         )
         free = None
-        if options.floor:
+        if floor:
             free = study(
                 config,
                 market,

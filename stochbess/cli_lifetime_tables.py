@@ -95,6 +95,10 @@ def _terms_document(study: Study, i: int) -> dict[str, Any]:
             law: dict(zip(study.laws, row.tolist(), strict=True))
             for law, row in zip(study.laws, verdict.matrix, strict=True)
         },
+        "kept_by_all_frac": {
+            law: {"mean": float(row.mean()), "worst": float(row.min())}
+            for law, row in zip(study.laws, verdict.matrix, strict=True)
+        },
         "robust_eur_kwh": float(study.price_eur_kwh[verdict.robust]),
         "robust_keeps_frac": verdict.worst_of(verdict.robust)[1],
         "robust_npv_band_eur_kwh": dict(zip(("low", "mean", "high"), _band(study, i), strict=True)),
@@ -230,7 +234,7 @@ def _show_use(out: Console, study: Study) -> None:
 def _show_judge(out: Console, study: Study) -> None:
     section(out, "Foreign judges", "value that the best price of one law keeps by another")
     for i, verdict in enumerate(study.verdicts):
-        columns = tuple(f"by {law}" for law in study.laws)
+        columns = (*(f"by {law}" for law in study.laws), "mean", "worst")
         table = plain_table(words_of(study.terms[i]), *columns, left=(words_of(study.terms[i]),))
         rows = [
             (f"best of {law}, {study.best(law, i).price_eur_kwh:,.0f}", verdict.matrix[a])
@@ -241,7 +245,7 @@ def _show_judge(out: Console, study: Study) -> None:
         for name, kept in rows:
             cells = [
                 Text(f"{100 * share:.1f} %", "green" if share >= KEPT_FRAC else "red")
-                for share in kept.tolist()
+                for share in (*kept.tolist(), float(kept.mean()), float(kept.min()))
             ]
             table.add_row(name, *cells)
         indented(out, table)
@@ -276,13 +280,6 @@ def advice(study: Study) -> Sequence[str]:
                 f"By {', '.join(ended)} the calendar limit of {study.terms[0].max_years:g} years "
                 "ends even a life without a price, so that health is worth little; see --max-years."
             )
-    if study.floor_eur_mwh:
-        texts.append("The floor has no key of the configuration; the settings are those without.")
-    if study.calendar_frac:
-        texts.append(
-            "Calendar aging had a price here; solve prices cycling alone, so that it reaches less "
-            "of the gain than the table shows."
-        )
     crossing = "returns itself" if fixed.inside else "is the nearest end of the grid"
     texts.append(
         f"Marginal value of health by {study.laws[0]}: {fixed.price_eur_kwh:,.0f} EUR per kWh lost "
@@ -293,8 +290,8 @@ def advice(study: Study) -> Sequence[str]:
         prices = ", ".join(f"{use.price_eur_kwh:,.0f}" for use in alarms)
         texts.append(
             f"SHALLOW CYCLES: at {prices} most energy moves in cycles less deep than any that was "
-            "tested; what they cost is extrapolated and may be exploited. --floor adds a price to "
-            "every MWh."
+            "tested; what they cost is extrapolated and may be exploited. --floor, or the key "
+            "aging.floor_eur_mwh, adds a price to every MWh."
         )
     texts += [flag.text for flag in _recommended_use(study).flags[:_TOP_FLAGS]]
     texts.append(

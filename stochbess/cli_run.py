@@ -47,6 +47,8 @@ _LINES = {
     "undelivered_penalty": "penalty: not delivered",
     "reserve_shortfall_penalty": "penalty: reserve short",
     "aging": "battery aging",
+    "aging_beyond": "aging beyond the model",
+    "aging_floor": "throughput floor",
     "stored_energy_value": "change of energy in store",
     "profit_tax": "tax on profit",
     "profit": "profit",
@@ -316,9 +318,13 @@ def _battery(out: Console, view: View) -> None:
     aging = f"{number(view.value('aging'))} EUR"
     if view.config["aging"]["model"] == "segments":
         aging += f", recounted by rainflow {number(view.value('aging_rainflow'))} EUR"
+    if view.value("aging_plant") is not None:
+        aging = _plant_line(view)
     cycles = f"{number(view.value('full_cycles'), 3)} full cycles; "
     held = f"{number(view.value('energy_end'), 3)} MWh stored at the end"
     rows: list[tuple[str, Any]] = [("aging", aging), ("use", cycles + held)]
+    if view.value("judge.mean.loss") is not None:
+        rows.append(("other laws", _laws_line(view)))
     rows.append(("stored energy", _energy_strip(out, view)))
     short = [
         f"{number(view.value(name), 4)} {unit} {what}"
@@ -331,6 +337,30 @@ def _battery(out: Console, view: View) -> None:
     ]
     rows.append(("shortfalls", "; ".join(short) or "none"))
     indented(out, pairs(*(row for row in rows if row[1] is not None)))
+
+
+def _plant_line(view: View) -> str:
+    """Aging of the plant, how well it was predicted, and what the solve itself had proven."""
+    shown, predicted = view.value("aging_plant"), view.value("aging_predicted_gap") or 0.0
+    return (
+        f"{number(shown)} EUR by the plant, {number(100 * predicted, 2, signed=True)} % off "
+        f"in the model after {number(view.value('passes'), 1)} passes; "
+        f"gap of the solve {number(100 * (view.value('held_gap') or 0.0), 2)} %"
+    )
+
+
+def _laws_line(view: View) -> str:
+    """Loss of capacity as the laws see it, and where the priced law may be exploited."""
+    laws = [
+        f"{fact.value} {number(view.value(fact.name.removesuffix('law') + 'loss'), 1)}"
+        for fact in view.facts
+        if fact.name.startswith("judge.") and fact.name.endswith(".law")
+    ]
+    text = f"ppm of capacity lost: {', '.join(laws)}"
+    if view.words("judge.exploited") == "yes":
+        text += f"; SHALLOW CYCLES that {view.words('judge.strictest')} charges "
+        text += f"{number(view.value('judge.strictest_ratio'), 1)} times as much for"
+    return text
 
 
 def _energy_strip(out: Console, view: View, most: int = 72) -> Text | None:

@@ -326,6 +326,25 @@ class Aging(_Section):
     """Mean C-rate at which cycles are priced. Cell tests reach 1/h charging, 2/h discharging."""
     max_cycles_per_day: Annotated[float, Field(gt=0, le=100)] | None = None
     """Equivalent full cycles allowed per day, e.g. by a warranty; null = no limit."""
+    mechanisms: Annotated[tuple[Literal["cycle", "calendar", "plating"], ...], Listed] = ("cycle",)
+    """What is priced (model cuts): cycle; calendar = also time at a SOC (Naumann et al. 2018);
+    plating = also charging in the cold (Schimpe et al. 2018). Beyond cycle the schedule is judged
+    by a simulated plant and improved in passes."""
+    calendar_loss_frac: Annotated[float, Field(ge=0.002, le=0.5)] = 0.05
+    """Capacity already lost to calendar aging, where its square-root law is linearised."""
+    plating_loss_frac: Annotated[float, Field(ge=0.002, le=0.5)] = 0.02
+    """Capacity already lost to cycling at low temperature, likewise; assumption."""
+    surroundings_degc: Annotated[float, Field(ge=-30, le=60)] = 25.0
+    """Temperature of idle cells, that of the coolant or of the air around them. Assumption."""
+    passes: Annotated[int, Field(ge=1, le=20)] = 6
+    """Most passes in which calendar aging or plating is priced anew around the best schedule; 1 =
+    the schedule of the certified solve is judged and kept."""
+    cycle_law: Literal["naumann", "worst"] = "naumann"
+    """Law behind the price of a cycle by depth: naumann, or worst = at every depth the dearest of
+    Naumann, Schimpe and BLAST 250 Ah (model cuts, mechanisms cycle alone)."""
+    floor_eur_mwh: Annotated[float, Field(ge=0, le=1_000)] = 0.0
+    """Added to the price of every MWh drawn from the store, against cycles so shallow that no test
+    of a cell has seen them."""
 
 
 class Risk(_Section):
@@ -640,6 +659,22 @@ def _fade(cfg: _Sections) -> Iterator[Broken]:
         yield Broken(keys, f"{loss:g}", f"less than usable_fade_frac {fade:g}", advice)
 
 
+def _mechanisms(cfg: _Sections) -> Iterator[Broken]:
+    priced, model = cfg.aging.mechanisms, cfg.aging.model
+    keys = ("aging.mechanisms", "aging.model")
+    found = ", ".join(priced) or "an empty list"
+    if "cycle" not in priced or len(dict.fromkeys(priced)) < len(priced):
+        advice = "write [cycle], [cycle, calendar] or [cycle, calendar, plating]"
+        yield Broken(keys[:1], found, "cycle, and each mechanism once", advice)
+    elif len(priced) > 1 and model != "cuts":
+        advice = "set aging.model to cuts, or aging.mechanisms to [cycle]"
+        yield Broken(keys, f"{found} beside model {model}", "model cuts", advice)
+    if cfg.aging.cycle_law == "worst" and (len(priced) > 1 or model != "cuts"):
+        advice = "set aging.model to cuts and aging.mechanisms to [cycle], or cycle_law to naumann"
+        found = f"worst beside model {model} and mechanisms {found}"
+        yield Broken(("aging.cycle_law", *keys), found, "model cuts, and cycle alone", advice)
+
+
 def _scenario_file(cfg: _Sections) -> Iterator[Broken]:
     source, file = cfg.scenarios.source, cfg.scenarios.file
     if source == "file" and file is None:
@@ -662,7 +697,7 @@ def _reduction(cfg: _Sections) -> Iterator[Broken]:
 
 _RULES: tuple[Callable[[_Sections], Iterator[Broken]], ...] = (
     _sizes, _connection, _soc, _turning_points, _commitments, _outages, _bids, _tariffs,
-    _marginal_values, _fade, _scenario_file, _reduction,
+    _marginal_values, _fade, _mechanisms, _scenario_file, _reduction,
 )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ SHALLOW_ALARM_FRAC = 0.5
 _KWH_PER_MWH = 1000.0
 # Ranges of battery.replacement_cost_eur_kwh and aging.usable_fade_frac.
 _LEAST_COST_EUR_KWH, _MOST_COST_EUR_KWH, _MOST_FADE_FRAC = 10.0, 2000.0, 0.5
+_LEAST_LOSS_FRAC, _MOST_LOSS_FRAC = 0.002, 0.5  # of aging.calendar_loss_frac
 _PRICED_LAW, _PRICED_MECHANISM = "Naumann", 1  # what the decision prices: its cycling
 
 
@@ -119,29 +120,42 @@ class Study:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Overrides that put the recommended price into force."""
-        return settings_for(self.config, self.robust_eur_kwh)
+        """Overrides that put the recommended price into force, on what it acted on here."""
+        price, share = self.robust_eur_kwh, self.calendar_frac
+        return settings_for(self.config, price, share, self.floor_eur_mwh)
 
     def shallow_alarms(self) -> tuple[Use, ...]:
         """Prices at which most energy moves in cycles that no test has seen."""
         return tuple(use for use in self.uses if use.shallow_frac > SHALLOW_ALARM_FRAC)
 
 
-def settings_for(config: Config, price_eur_kwh: float) -> tuple[str, ...]:
+def settings_for(
+    config: Config, price_eur_kwh: float, calendar_frac: float = 0.0, floor_eur_mwh: float = 0.0
+) -> tuple[str, ...]:
     """Overrides of the configuration under which a decision uses a price of aging.
 
     The replacement cost is a fact, so the fade at which it is used up gives way; where that leaves
-    its range the replacement cost does. A price that is next to nothing is none.
+    its range the replacement cost does. A price that is next to nothing is none. A price of
+    calendar aging over that of cycling is put into the loss at which it is linearised, as far as
+    its range goes.
     """
-    cost, fade = config.battery.replacement_cost_eur_kwh, config.aging.usable_fade_frac
+    floor = (f"aging.floor_eur_mwh={floor_eur_mwh:g}",) if floor_eur_mwh else ()
     if price_eur_kwh < _LEAST_COST_EUR_KWH / _MOST_FADE_FRAC:
-        return ("aging.model=none",)
+        return ("aging.model=none", *floor)
+    more = floor
+    if calendar_frac:
+        loss = config.aging.cycle_loss_frac / calendar_frac
+        loss = min(max(loss, _LEAST_LOSS_FRAC), _MOST_LOSS_FRAC)
+        mechanisms = "aging.mechanisms=[cycle,calendar]"
+        more = ("aging.model=cuts", mechanisms, f"aging.calendar_loss_frac={loss:.4g}", *floor)
+    cost, fade = config.battery.replacement_cost_eur_kwh, config.aging.usable_fade_frac
     if config.aging.cycle_loss_frac < cost / price_eur_kwh <= _MOST_FADE_FRAC:
-        return (f"aging.usable_fade_frac={cost / price_eur_kwh:.4g}",)
+        return (f"aging.usable_fade_frac={cost / price_eur_kwh:.4g}", *more)
     cost = min(max(price_eur_kwh * fade, _LEAST_COST_EUR_KWH), _MOST_COST_EUR_KWH)
     return (
         f"battery.replacement_cost_eur_kwh={cost:.5g}",
         f"aging.usable_fade_frac={cost / price_eur_kwh:.4g}",
+        *more,
     )
 
 

@@ -17,18 +17,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from stochbess.aging_prices import cycle_curve, plant_of
 from stochbess.assemble import Case, build_case
 from stochbess.battery.cut_cycle import CycleCost
 from stochbess.battery.cut_step import calendar_cost, price_of_w_eur
 from stochbess.battery.cycle_curve import TESTED_DEPTH_FRAC
-from stochbess.battery.efficiency import ConstantEfficiency
 from stochbess.battery.half_cycle_stress import rated_half_cycles
-from stochbess.battery.hull_curve import naumann_hull_curve
 from stochbess.battery.naumann import NaumannCalendar
-from stochbess.battery.plant import Plant, PlantState, all_models
+from stochbess.battery.plant import Plant, PlantState
 from stochbess.battery.recursion import GrossSchedule
 from stochbess.battery.simulation import Trajectory, simulate
-from stochbess.battery.thermal import ThermalModel
 from stochbess.config import Config
 from stochbess.decide import Effort, Problem
 from stochbess.engine.template import Template
@@ -43,7 +41,6 @@ Floats = npt.NDArray[np.float64]
 Progress = Callable[[str, str], None]
 CELL_DEGC = 27.0  # at which the decision prices calendar aging; the plant has its own temperature
 _GAP_FRAC = 1e-4
-_REFERENCE_MWH = 4.472  # the asset that the default thermal model belongs to
 _FORM = 1  # of the lines that are kept
 _DAYS_TOGETHER = 92
 
@@ -87,7 +84,7 @@ class Operation:
     Parameters
     ----------
     config : as of `lifetime_config`
-    floor_eur_mwh : added to the price of every MWh withdrawn (model "segments" only)
+    floor_eur_mwh : added to the price of every MWh withdrawn, instead of aging.floor_eur_mwh
     calendar_frac : price of calendar aging over that of cycling (model "cuts" only)
 
     Raises
@@ -109,14 +106,11 @@ class Operation:
             )
         if not 0.0 <= calendar_frac <= 100.0:
             raise ConfigError(f"calendar price {calendar_frac}: expected 0 to 100 of cycling's.")
-        if floor_eur_mwh and config.aging.model != "segments":
-            raise ConfigError(
-                f"a floor of {floor_eur_mwh:g} EUR/MWh needs aging.model=segments, found "
-                f"{config.aging.model}."
-            )
         if not 0.0 <= floor_eur_mwh < float("inf"):
             raise ConfigError(f"throughput floor {floor_eur_mwh}: expected EUR/MWh, not below 0.")
-        self.config, self.market, self.floor_eur_mwh = config, market, floor_eur_mwh
+        aging = config.aging.model_copy(update={"floor_eur_mwh": floor_eur_mwh})
+        self.config = config.model_copy(update={"aging": aging})
+        self.market, self.floor_eur_mwh = market, floor_eur_mwh
         self.calendar_frac = calendar_frac
         self._cases: dict[str, Case] = {}
         self._problems: dict[float, Problem] = {}
@@ -165,13 +159,12 @@ class Operation:
         aging = base.data.aging
         if aging.model == "segments":
             scale = price_eur_kwh / naive_price_eur_kwh(self.config)
-            cost = scale * aging.cost_eur_mwh + self.floor_eur_mwh
+            cost = scale * aging.cost_eur_mwh
             other = Problem(
                 replace(base.data, aging=replace(aging, cost_eur_mwh=cost)), "deterministic"
             )
-            factor = cost / aging.cost_eur_mwh
-            other.__dict__["relaxed"] = _repriced(base.relaxed, factor)
-            other.__dict__["binary"] = _repriced(base.binary, factor)
+            other.__dict__["relaxed"] = _repriced(base.relaxed, scale)
+            other.__dict__["binary"] = _repriced(base.binary, scale)
             return other
         return Problem(replace(base.data, aging=self._cuts(base, price_eur_kwh)), "deterministic")
 
@@ -180,19 +173,13 @@ class Operation:
         config, aging, asset = self.config, base.data.aging, base.data.asset
         most = aging.max_withdrawn_mwh_per_day
         if price_eur_kwh == 0.0 or not isinstance(aging.path_cost, CycleCost):
-            return Aging("none", max_withdrawn_mwh_per_day=most)
+            floor = aging.floor_eur_mwh
+            return Aging("none", max_withdrawn_mwh_per_day=most, floor_eur_mwh=floor)
         fade, loss = config.aging.usable_fade_frac, config.aging.cycle_loss_frac
         nameplate, replacement = config.battery.energy_mwh, price_eur_kwh * fade
-        curve = naumann_hull_curve(
-            energy_mwh=nameplate,
-            replacement_cost_eur_kwh=replacement,
-            usable_fade_frac=fade,
-            cycle_loss_frac=loss,
-            c_rate_per_h=config.aging.c_rate_per_h,
-        )
-        path = replace(aging.path_cost, curve=curve)
+        path = replace(aging.path_cost, curve=cycle_curve(config, replacement))
         if not self.calendar_frac:
-            return replace(aging, path_cost=path)
+            return replace(aging, path_cost=path, step_prices=())
         calendar = calendar_cost(
             NaumannCalendar().w_rate_per_h,
             price_of_w_eur(nameplate, self.calendar_frac * replacement, fade, loss),
@@ -235,24 +222,7 @@ class Operation:
     @cached_property
     def plant(self) -> Plant:
         """The configured battery with all laws of aging; its cooling grows with its energy."""
-        battery, size = self.config.battery, self.config.battery.energy_mwh / _REFERENCE_MWH
-        default = ThermalModel()
-        return Plant(
-            energy_mwh=battery.energy_mwh,
-            charge_limit_mw=battery.power_mw,
-            discharge_limit_mw=battery.power_mw,
-            soc_window_frac=(battery.soc_min_frac, battery.soc_max_frac),
-            self_discharge_per_h=battery.self_discharge_per_h,
-            efficiency=ConstantEfficiency(
-                battery.charge_efficiency_frac, battery.discharge_efficiency_frac
-            ),
-            thermal=replace(
-                default,
-                heat_capacity_kwh_k=size * default.heat_capacity_kwh_k,
-                cooling_kw_k=size * default.cooling_kw_k,
-            ),
-            aging=all_models(),
-        )
+        return plant_of(self.config)
 
     def follow(
         self, flows: GrossSchedule, health_frac: float, problem: Problem
@@ -265,12 +235,12 @@ class Operation:
         return first, simulate(self.plant, flows, dt_h, first.end)
 
 
-def _repriced(template: Template, factor: Floats) -> Template:
-    """`template` with the costs of segments (K,) times `factor`."""
+def _repriced(template: Template, scale: float) -> Template:
+    """`template` with the costs of segments times `scale`."""
     base = template.cost.base.copy()
     for name, j in template.column_position.items():
         if name.startswith("withdrawn_mwh["):
-            base[j] *= factor[int(name[len("withdrawn_mwh[") :].partition(",")[0])]
+            base[j] *= scale
     return replace(template, cost=replace(template.cost, base=base))
 
 

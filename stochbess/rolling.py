@@ -37,7 +37,7 @@ _TRADES = ("buy_mw", "sell_mw")
 _CASH_CAUSES = {
     "undelivered energy": ("undelivered_penalty",),
     "reserve shortfall": ("reserve_shortfall_penalty",),
-    "aging": ("aging",),
+    "aging": ("aging", "aging_floor"),
 }
 IMBALANCE, ARBITRAGE = "imbalance premium", "lost arbitrage"
 CAUSES = ("undelivered energy", "reserve shortfall", IMBALANCE, "aging", ARBITRAGE)
@@ -123,7 +123,8 @@ def nonanticipative_value(
     problem = Problem(case.data, "two-stage") if problem is None else problem
     return value_of(
         problem, case.series, case.probability, first_stage, information, effort,
-        books=books_of(case), truth=truth, tell=tell,
+        books=replace(books_of(case), judge=None),  # both recourses count aging at held prices
+        truth=truth, tell=tell,
         names=case.scenarios.names if names is None else names,
     )  # fmt: skip
 
@@ -347,7 +348,7 @@ def _causes(
     names = list(accounts[0].scenarios["scenario"])
     found = pd.DataFrame(0.0, index=names, columns=list(CAUSES))
     for cause, lines in _CASH_CAUSES.items():
-        for line in lines:
+        for line in (line for line in lines if line in accounts[0].cash.index):
             seen, lived = (ledger.cash.loc[line, names].to_numpy(np.float64) for ledger in accounts)
             found[cause] += keep * (seen - lived)
     premium = [_imbalance_premium(decision.values, days, books) for decision in decisions]

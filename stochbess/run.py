@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from stochbess.aging_passes import show
+from stochbess.aging_prices import bounding_aging, held_prices, truth_of
 from stochbess.assemble import Case, build_case, open_market
 from stochbess.clock import cpu_s, monotonic_s, now_utc
 from stochbess.config import Config, load_config
@@ -34,7 +36,8 @@ from stochbess.run_record import RunRecord, canonical_json, code_sha256, run_id
 from stochbess.scenario_gen.scenario_file import long_table
 from stochbess.store import Store
 from stochbess.tables import bid_table, run_facts, schedule_table, soc_table, worth_table
-from stochbess.valuation import mean_series, value_decision, virtual_profit
+from stochbess.tables_aging import judge_facts, plant_facts, steering_facts
+from stochbess.valuation import mean_series, steering_cost, value_decision, virtual_profit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -245,16 +248,43 @@ def _compute(
         progress=lambda at, cost, bound: tell("solve", _gap_line(at, cost, bound)),
         start=None if expected_value is None else expected_value.first_stage,
     )
+    certified, shown = decision, None
+    if case.judge is not None and case.cycle_cost is not None:
+        tell("aging", f"the plant judges {len(probability)} schedule(s)")
+        shown = show(
+            problem,
+            certified,
+            series,
+            probability,
+            truth_of(case.cycle_cost, case.judge, case.data.aging),
+            bounding_aging(config, case.data, case.judge),
+            effort_of(config),
+            most_passes=config.aging.passes,
+            engine=config.solver.engine if formulation == "two-stage" else "extensive",
+            risk=Risk(config.risk.cvar_weight, config.risk.cvar_level),
+        )
+        decision = shown.decision
     ledger = keep_ledger(names, probability, decision.values, series, books_of(case))
     check_cash(ledger, decision)
     worths: Worth | None = None
     virtual: float | None = None
     if worth and expected_value is not None and not config.risk.cvar_weight:
-        worths = value_decision(case, problem, decision, expected_value, effort_of(config), tell)
+        worths = value_decision(case, problem, certified, expected_value, effort_of(config), tell)
     if worth:
         tell("worth", "profit that needs no battery")
         virtual = virtual_profit(case, series, probability, effort_of(config), formulation)
     facts = run_facts(case, record, decision, ledger, worths, virtual, probability)
+    facts += judge_facts(case, decision, ledger, probability)
+    if shown is not None:
+        facts += plant_facts(shown, ledger, probability)
+    if case.data.aging.floor_eur_mwh or config.aging.cycle_law != "naumann":
+        charged = float(probability @ ledger.scenarios["aging_floor_eur"].to_numpy())
+        cost = None
+        if worth:
+            tell("worth", "what the floor or the dearest law of aging gives up")
+            effort = effort_of(config)
+            cost = steering_cost(case, certified, series, probability, effort, formulation)
+        facts += steering_facts(charged, cost)
     frames = {
         "bids": bid_table(case, decision),
         "schedule": schedule_table(case, decision, names),
@@ -339,6 +369,9 @@ def books_of(case: Case) -> Books:
         turning_points_frac=tuple(p - floor for p in config.battery.state.open_turning_points_frac),
         floor_frac=floor,
         cycle_cost=case.cycle_cost,
+        step_prices=held_prices(case.judge, data.grid.n_steps) if case.judge is not None else (),
+        judge=case.judge,
+        floor_eur_mwh=data.aging.floor_eur_mwh,
     )
 
 
@@ -498,13 +531,16 @@ def compare(
         )
         volatile = json.loads(run.record.volatile_json)
         reserve = run.frames["bids"]["market"] != "day-ahead"
+        # A run that the plant judged is compared at the held prices that priced the decision.
+        held = "held_" if any(fact.name == "held_profit" for fact in run.facts) else ""
+        bound = f"{held}bound" if held else "profit_bound"
         rows.append(
             {
                 "formulation": formulation,
                 "run_id": run.run_id,
-                "own_profit_eur": run.fact("profit").value,
-                "own_bound_eur": run.fact("profit_bound").value,
-                "gap_frac": run.fact("gap").value,
+                "own_profit_eur": run.fact(f"{held}profit").value,
+                "own_bound_eur": run.fact(bound).value,
+                "gap_frac": run.fact(f"{held}gap").value,
                 "expected_profit_eur": priced.profit_lb_eur,
                 "expected_profit_upper_eur": priced.profit_ub_eur,
                 "worst_scenario_eur": float(priced.scenario_profit_eur.min()),

@@ -227,9 +227,9 @@ def run_facts(
         reason = "not defined with a risk weight; set risk.cvar_weight=0"
         facts += [Fact(name, None, "EUR", 2, reason) for name in ("evpi", "vss")]
     facts += [
-        Fact("aging", expected("aging_eur"), "EUR", 2, "expected cost of cycle aging in the model"),
+        Fact("aging", expected("aging_eur"), "EUR", 2, "expected cost of aging in the model"),
         Fact("aging_rainflow", expected("aging_rainflow_eur"), "EUR", 2,
-             "the same, recounted by rainflow from the stored energy"),
+             "its cycling, recounted by rainflow from the stored energy"),
         Fact("full_cycles", expected("full_cycles"), "", 3, "withdrawn over nameplate energy"),
         Fact("energy_end", expected("energy_end_mwh"), "MWh", 3, "stored at the end"),
         Fact("imbalance", expected("imbalance_mwh"), "MWh", 4, "expected absolute imbalance"),

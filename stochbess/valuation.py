@@ -15,9 +15,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from stochbess.aging_prices import unsteered_aging
 from stochbess.assemble import Case, without_battery
 from stochbess.decide import Decision, Effort, Formulation, Problem
+from stochbess.engine.two_stage import Engine
 from stochbess.evaluate.worth import Interval, Worth
+from stochbess.models.aging_cuts import charged_eur
 from stochbess.models.data import ModelData
 
 Floats = npt.NDArray[np.float64]
@@ -158,3 +161,25 @@ def virtual_profit(
         series, probability, replace(effort, gap_frac=1e-6), engine="extensive"
     )
     return float(probability @ found.scenario_profit_eur)
+
+
+def steering_cost(
+    case: Case,
+    decision: Decision,
+    series: Mapping[str, Floats],
+    probability: Floats,
+    effort: Effort,
+    formulation: Formulation,
+) -> Interval:
+    """What a throughput floor or the dearest law gives up by the law of Naumann [EUR].
+
+    The best risk-neutral profit without either, between bounds, less that of `decision` counted
+    alike.
+    """
+    bare = replace(case.data, aging=unsteered_aging(case.config, case.data.aging))
+    engine: Engine = "extensive" if formulation == "deterministic" else "auto"
+    free = Problem(bare, formulation).decide(series, probability, effort, engine=engine)
+    more = charged_eur(case.data, decision.values) - charged_eur(bare, decision.values)
+    kept = decision.scenario_profit_eur + (1 - case.data.fees.profit_tax_frac) * more
+    earned = float(probability @ kept)
+    return Interval(free.profit_lb_eur - earned, free.profit_ub_eur - earned)

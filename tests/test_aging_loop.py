@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from stochbess.aging_loop import NaumannTruth, Refined, Region, Witness, refine
+from stochbess.aging_loop import PlantTruth, Refined, Region, Witness, refine
 from stochbess.battery.cut_cycle import CycleCost
 from stochbess.battery.cut_step import StepCost, calendar_cost, plating_cost, price_of_w_eur
 from stochbess.battery.efficiency import ConstantEfficiency
 from stochbess.battery.hull_curve import naumann_hull_curve
 from stochbess.battery.naumann import Naumann
 from stochbess.battery.plant import Plant, PlantState
+from stochbess.battery.plant_cost import PlantAging
 from stochbess.battery.schimpe import Schimpe
 from stochbess.battery.thermal import ThermalModel
 from stochbess.decide import Effort, Problem
@@ -56,9 +57,10 @@ def a_day() -> tuple[ModelData, Series]:
     return data, series_of(data, 1, seed=3)
 
 
-def truth_of(data: ModelData) -> NaumannTruth:
+def truth_of(data: ModelData) -> PlantTruth:
     state = PlantState.new(PLANT, 0.5, 28.0)
-    return NaumannTruth(PLANT, state, data.grid.dt_h, 28.0, CYCLE, W_EUR, W_EUR, None, 1e-6)
+    judge = PlantAging(PLANT, state, data.grid.dt_h, 28.0, W_EUR, W_EUR)
+    return PlantTruth(judge, CYCLE, Aging("cuts", cut_gap_frac=1e-6))
 
 
 def begin(data: ModelData) -> Witness:
@@ -215,7 +217,7 @@ def test_the_true_profit_is_the_cash_less_the_aging_of_the_plant() -> None:
 class Heating:
     """A plant whose temperature follows its own schedule strongly: a full step overshoots."""
 
-    inner: NaumannTruth
+    inner: PlantTruth
     data: ModelData
     strength: float = 60.0
 
@@ -279,11 +281,13 @@ def test_a_band_bounds_the_stored_energy_of_relaxed_and_exclusive_schedules() ->
     assert found.profit_ub_eur < free.profit_lb_eur
 
 
-def test_only_the_laws_of_naumann_can_judge_passes() -> None:
+def test_a_plant_without_the_law_of_a_priced_mechanism_is_refused() -> None:
+    state = PlantState.new(PLANT)
     with pytest.raises(ConfigError, match="Naumann"):
-        NaumannTruth(
-            replace(PLANT, aging=Schimpe()), PlantState.new(PLANT), 1.0, 25.0, CYCLE, 1.0, 1.0
-        )
+        PlantAging(replace(PLANT, aging=Schimpe()), state, 1.0, 25.0, 1.0, 1.0)
+    with pytest.raises(ConfigError, match="Schimpe"):
+        PlantAging(PLANT, state, 1.0, 25.0, 1.0, 1.0, plating_w_eur=1.0)
+    PlantAging(PLANT, state, 1.0, 25.0, 1.0, 1.0)
 
 
 def test_a_problem_without_path_cost_has_no_rows() -> None:

@@ -41,7 +41,7 @@ def rule(modules: str, ours: str, others: str, no_files: bool = False) -> Rule:
 BASE = "errors rng clock timegrid config strict_yaml"
 EVERYTHING = "models scenario_gen market battery engine evaluate reports store run_record ranks"
 WIRING = (
-    "run report cli cli_* doctor assemble conflict decide robust aging_loop valuation tables "
+    "run report cli cli_* doctor assemble conflict decide robust aging_* valuation tables tables_* "
     "cylinders lifetime lifetime_* scenario_days scenario_figure rolling rolling_* certify "
     "certify_*"
 )

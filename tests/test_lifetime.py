@@ -184,7 +184,6 @@ def test_a_floor_on_throughput_lowers_it(market: MarketData) -> None:
     ("overrides", "floor", "calendar", "told"),
     [
         ([], 0.0, 1.0, "aging.model=cuts"),
-        (["aging.model=cuts"], 5.0, 0.0, "aging.model=segments"),
         ([], -1.0, 0.0, "throughput floor"),
         (["aging.model=cuts"], 0.0, -1.0, "calendar price"),
     ],
@@ -333,3 +332,24 @@ def test_a_grid_or_healths_that_make_no_sense_are_refused(market: MarketData) ->
         study(settings(), market, TERMS, health_frac=[0.8])
     with pytest.raises(ConfigError, match="no terms"):
         study(settings(), market, [])
+
+
+def test_mechanisms_of_the_configuration_have_no_price_in_a_life_unless_asked_for(
+    market: MarketData,
+) -> None:
+    config = settings("aging.model=cuts", "aging.mechanisms=[cycle, calendar]")
+    day = str(representative_days(market, 1).day[0])
+    cycling = Operation(config, market).problem(day, 500.0, 1.0).data.aging
+    both = Operation(config, market, calendar_frac=1.0).problem(day, 500.0, 1.0).data.aging
+    assert (len(cycling.step_prices), len(both.step_prices)) == (0, 1)
+    assert Operation(config, market).problem(day, 0.0, 1.0).data.aging.step_prices == ()
+
+
+def test_the_settings_put_into_force_what_the_price_acted_on() -> None:
+    config = settings("aging.model=cuts")
+    found = settings_for(config, 800.0, calendar_frac=2.0, floor_eur_mwh=3.0)
+    loaded = load_config(None, found).aging
+    assert (loaded.model, loaded.mechanisms) == ("cuts", ("cycle", "calendar"))
+    assert (loaded.calendar_loss_frac, loaded.floor_eur_mwh) == (0.025, 3.0)
+    assert settings_for(config, 0.0, 1.0, 3.0) == ("aging.model=none", "aging.floor_eur_mwh=3")
+    assert load_config(None, settings_for(config, 800.0, 0.05)).aging.calendar_loss_frac == 0.5

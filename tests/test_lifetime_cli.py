@@ -57,6 +57,9 @@ def test_the_document_holds_every_number_and_repeats(store: str) -> None:
             gain = best / own["npv_eur_kwh"][0] - 1
             assert own["gain_over_none_frac"] == pytest.approx(gain)
             assert terms["kept_frac"][law][law] == 1.0
+            kept = list(terms["kept_frac"][law].values())
+            told = terms["kept_by_all_frac"][law]
+            assert told["worst"] == min(kept) and told["mean"] == pytest.approx(sum(kept) / 3)
         at = [0.0, 500.0, 1000.0].index(terms["robust_eur_kwh"])
         values = [own["npv_eur_kwh"][at] for own in terms["laws"].values()]
         band = terms["robust_npv_band_eur_kwh"]
@@ -92,7 +95,7 @@ def test_progress_goes_to_standard_error(store: str) -> None:
         (["--health", "0.7"], 2, "--health"),
         (["--prices=-1"], 2, "--prices"),
         (["--calendar", "1"], 2, "aging.model=cuts"),
-        (["--floor", "5", "--set", "aging.model=cuts"], 2, "aging.model=segments"),
+        (["--floor", "-5"], 2, "throughput floor -5"),
         (["--set", "aging.model=throughput"], 2, "expected segments or cuts"),
         (["--year", "1999"], 3, "no prices of 1999"),
         (["--market-data", "nowhere", "--zone", "DE_LU"], 3, "nowhere"),

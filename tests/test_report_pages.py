@@ -21,7 +21,7 @@ from stochbess.reports import pages
 from stochbess.reports.book import FactBook
 from stochbess.reports.content import gather
 from stochbess.reports.decision_report import Pages, decision_pages
-from stochbess.reports.facts import Fact
+from stochbess.reports.facts import Fact, as_records
 from stochbess.reports.sources import SOURCES
 from tests.report_case import Shape, changed_facts, finished_run
 
@@ -454,3 +454,46 @@ def test_no_module_of_the_reports_outgrows_three_hundred_lines() -> None:
     folder = Path(pages.__file__).parent
     long = [p.name for p in folder.glob("*.py") if len(p.read_text("utf-8").splitlines()) > 300]
     assert not long
+
+
+# ------------------------------------------------------------------------------ judges of aging
+def judged_run(exploited: str) -> Pages:
+    """A run with facts of two judges and a flag."""
+    record, frames = finished_run()
+    told = json.loads(record.facts_json)
+    laws = {"blast": "BLAST 250 Ah", "naumann": "Naumann"}
+    numbers = {
+        **{f"judge.{law}.{part}": 271.59 for law in laws for part in ("calendar", "cycling")},
+        **{f"judge.{law}.loss": 63.5 for law in laws},
+        **{f"judge.{law}.profit": 2287.89 for law in laws},
+        "judge.mean.loss": 58.04,
+        "judge.mean.profit": 2312.41,
+        "judge.worst.loss": 63.5,
+        "judge.worst.profit": 2287.89,
+        "judge.shallow": 97.0,
+        "judge.strictest_ratio": 15.89,
+    }
+    words = {
+        "judge.optimised_on": "Naumann: cycling by cuts",
+        **{f"judge.{law}.law": name for law, name in laws.items()},
+        "judge.strictest": "BLAST 250 Ah",
+        "judge.exploited": exploited,
+        "judge.flag.1": "Naumann cycle aging: depth of half cycles 0.1 to 0.2, tested 0.8 to 1",
+    }
+    facts = [Fact(name, value, "", 2, "made up") for name, value in (numbers | words).items()]
+    told["facts"] += as_records(facts)
+    changed = replace(record, facts_json=json.dumps(told))
+    return decision_pages(material_of(changed, frames), silent)
+
+
+def test_the_page_shows_what_other_laws_say_and_warns_only_of_an_exploited_one() -> None:
+    both = judged_run("yes"), judged_run("no")
+    warned, calm = (made.html for made in both)
+    for made in both:
+        html = made.html
+        assert not untraced(html, made.facts_json)
+        assert "What other laws of aging say" in html and "Mean of the laws" in html
+        for text in ("2,287.89", "271.59", "58.04", "tested 0.8 to 1"):
+            assert text in html
+    assert "may be exploiting its law" in warned and "may be exploiting" not in calm
+    assert "What other laws of aging say" not in pages_of().html

@@ -6,10 +6,15 @@ powers 0.526 of days and 0.828 of full equivalent cycles. No resistance law.
 
 Four differences from that program, all on purpose:
 
-- a half cycle is rated by its own depth, C-rate and temperature. BLAST-Lite takes one depth and one
-  C-rate per day or full cycle, and its C-rate is a mean over the whole day, rests included: 0.065
-  for one cycle a day of depth 0.8 at 0.5 per h. That halves its cycle rate. The continuous cycling
-  of the tests does not tell the two apart; `daily_c_rate` takes the mean over the day;
+- a half cycle is rated by its own depth, C-rate and temperature. The law is a function of the
+  "average of the charge and discharge C-rates" of the tests (BLAST-Lite 1.1.1,
+  lfp_gr_250AhPrismatic_2019.py, MODEL SENSITIVITY), which is what half cycles have. The program
+  itself feeds another number to it: the absolute C-rate integrated over a window of a day or one
+  full cycle, divided by the length of the window, rests included (degradation_model.py,
+  _extract_stressors; _find_breakpoints sets the windows). It is 0.065 for one cycle a day of depth
+  0.8 at 0.5 per h and halves the cycle rate. Where cycling has no rests the two are one number, so
+  that the fit does not depend on it. Half cycles are the reading of the law, the day mean is a
+  property of the program; `daily_c_rate` takes it, to compare with the program;
 - it reduces the energy moved by the capacity that is left; here a path is one of the usable energy;
 - it averages the rate k over a day, here k^(1/p) is averaged, which is what the power law adds up:
   5 % more calendar loss for a day between SOC 0.1 and 0.9;

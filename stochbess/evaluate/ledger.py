@@ -13,7 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from stochbess.battery.cut_cycle import CycleCost
+from stochbess.battery.cut_step import StepCost
 from stochbess.battery.cycle_curve import SegmentCurve
+from stochbess.battery.plant_cost import PlantAging
 from stochbess.battery.rainflow import discharge_cycle_cost
 from stochbess.market.settlement import (
     Prices,
@@ -52,6 +54,9 @@ class Books:
     terminal_eur : values of stored energy at the end, a concave function given by `stored_eur`
     curve : price of a cycle by depth and the open turning points carried in, or None
     cycle_cost : rainflow cost of a path, where aging is priced by cuts
+    step_prices : prices of calendar aging and plating beside it, as the decision held them
+    judge : the plant whose aging counts instead, where more than cycling is priced
+    floor_eur_mwh : added to the price of every MWh drawn from the store
     """
 
     terms: SettlementTerms
@@ -67,6 +72,9 @@ class Books:
     turning_points_frac: Sequence[float]
     floor_frac: float
     cycle_cost: CycleCost | None = None
+    step_prices: tuple[StepCost, ...] = ()
+    judge: PlantAging | None = None
+    floor_eur_mwh: float = 0.0
 
     def stored_eur(self, energy_mwh: Floats) -> Floats:
         """Value of stored energy; zero where no value function is in use."""
@@ -83,7 +91,9 @@ class Ledger:
 
     Attributes
     ----------
-    cash : lines x scenarios and ``expected`` [EUR]; ends with aging, stored energy value and tax
+    cash : lines x scenarios and ``expected`` [EUR]; ends with aging, stored energy value and tax.
+        Aging is what the held prices charge, `aging_beyond` what the plant shows beyond it, and
+        `aging_floor` a price without a cost
     scenarios : one row per scenario: probability, profit_eur, cycles, aging_eur, ...
     settlements : scenario name -> settlement
     """
@@ -147,7 +157,9 @@ def keep_ledger(
     """Settle every scenario and book aging, the value of stored energy and tax beside the cash.
 
     Aging is recounted by rainflow from the stored energy; `aging_eur` beside it is what the model
-    charges for the same schedule (it also sees charge and discharge inside one step).
+    charges for the same schedule (it also sees charge and discharge inside one step). With a judge
+    the profit counts the aging that the plant shows: the charge and, as a line of its own, the rest
+    (docs/math.md, Aging as the plant shows it).
     """
     settlements: dict[str, Settlement] = {}
     rows = []
@@ -162,7 +174,11 @@ def keep_ledger(
         drawn = books.terms.dt_h * schedule.discharge_mw / books.terms.discharge_efficiency_frac
         withdrawn = values["withdrawn_mwh"][s] if "withdrawn_mwh" in values else None
         segments, rainflow = _aging_eur(books, schedule, float(drawn.sum()), withdrawn)
-        before_tax = settlement.total_cash_eur - segments + float(stored[s])
+        by_step = _by_step_eur(books, schedule)
+        beyond = _beyond_eur(books, schedule, segments + by_step)
+        floor = books.floor_eur_mwh * float(drawn.sum())
+        aged = segments + by_step + beyond + floor
+        before_tax = settlement.total_cash_eur - aged + float(stored[s])
         tax = books.terms.tariff.profit_tax_frac * before_tax
         rows.append(
             {
@@ -170,8 +186,11 @@ def keep_ledger(
                 "probability": float(probability[s]),
                 "profit_eur": before_tax - tax,
                 "cash_eur": settlement.total_cash_eur,
-                "aging_eur": segments,
+                "aging_eur": segments + by_step,
                 "aging_rainflow_eur": rainflow,
+                "aging_by_step_eur": by_step,
+                "aging_beyond_eur": beyond,
+                "aging_floor_eur": floor,
                 "stored_value_eur": float(stored[s]),
                 "profit_tax_eur": tax,
                 "full_cycles": float(drawn.sum()) / books.nameplate_mwh,
@@ -188,6 +207,8 @@ def keep_ledger(
     cash = cash_frame(settlements, probability)
     extra = {
         "aging": -scenarios["aging_eur"],
+        **({"aging_beyond": -scenarios["aging_beyond_eur"]} if books.judge is not None else {}),
+        **({"aging_floor": -scenarios["aging_floor_eur"]} if books.floor_eur_mwh else {}),
         "stored_energy_value": scenarios["stored_value_eur"],
         "profit_tax": -scenarios["profit_tax_eur"],
     }
@@ -195,6 +216,21 @@ def keep_ledger(
         cash.loc[line] = [*amounts, float(amounts @ probability)]
     cash.loc["profit"] = cash.sum()
     return Ledger(cash, scenarios, settlements)
+
+
+def _by_step_eur(books: Books, schedule: Schedule) -> float:
+    """Calendar aging and plating at the prices that the decision held."""
+    energy, charge = np.asarray(schedule.energy_mwh), np.asarray(schedule.charge_mw)
+    read = {"energy": (energy[:-1] + energy[1:]) / 2, "charge": charge}
+    return sum(float(price.at(read[price.reads])[0].sum()) for price in books.step_prices)
+
+
+def _beyond_eur(books: Books, schedule: Schedule, charged_eur: float) -> float:
+    """What the plant shows beyond what was charged for the same schedule."""
+    if books.judge is None:
+        return 0.0
+    seen = books.judge.of(np.asarray(schedule.charge_mw), np.asarray(schedule.discharge_mw))
+    return seen.aging_eur - charged_eur
 
 
 def _aging_eur(
