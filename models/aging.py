@@ -22,7 +22,7 @@ def add_aging(m: Any, data: ModelData) -> None:
     asset = data.asset
 
     def drawn_mwh(t: int) -> Any:
-        return dt * m.discharge_mw[t] / asset.discharge_efficiency_frac
+        return dt * m.drawn_mw[t]
 
     cost: Any = 0.0
     if aging.model == "throughput":
@@ -78,17 +78,13 @@ def _path_cost(m: Any, data: ModelData) -> Any:
     (42) that hold them up are not part of the model: they are found where a solution violates them
     (models/aging_cuts.py), so that without them the model is a relaxation.
     """
-    source, asset, steps = data.aging.path_cost, data.asset, range(data.grid.n_steps)
+    source, steps = data.aging.path_cost, range(data.grid.n_steps)
     if source is None:
         raise ConfigError('aging.model = "cuts" needs a path cost; expected Aging.path_cost')
     m.cycle_theta_eur = pyo.Var(range(source.size), domain=pyo.NonNegativeReals)
     prices = range(len(data.aging.step_prices))
     m.step_theta_eur = pyo.Var(prices, steps, domain=pyo.NonNegativeReals)
     m.held_up = [*m.cycle_theta_eur.values(), *m.step_theta_eur.values()]
-    moved_mwh = data.grid.dt_h * sum(
-        asset.charge_efficiency_frac * m.charge_mw[t]
-        + m.discharge_mw[t] / asset.discharge_efficiency_frac
-        for t in steps
-    )
+    moved_mwh = data.grid.dt_h * sum(m.stored_mw[t] + m.drawn_mw[t] for t in steps)
     held_eur = sum(m.cycle_theta_eur.values()) + sum(m.step_theta_eur.values())
     return source.shallow_eur_mwh * moved_mwh + held_eur

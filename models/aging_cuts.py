@@ -137,7 +137,7 @@ def charged_eur(data: ModelData, values: Mapping[str, Floats]) -> Floats:
     Cuts are not asked: the cost is that of the functions that they bound. A floor (110) is charged.
     """
     aging, asset = data.aging, data.asset
-    drawn = data.grid.dt_h * values["discharge_mw"].sum(axis=1) / asset.discharge_efficiency_frac
+    drawn = data.grid.dt_h * asset.drawn_mw(values["discharge_mw"]).sum(axis=1)
     floor = aging.floor_eur_mwh * drawn
     if aging.model == "segments":
         return np.asarray(floor + values["withdrawn_mwh"].sum(axis=2) @ aging.cost_eur_mwh)
@@ -145,7 +145,7 @@ def charged_eur(data: ModelData, values: Mapping[str, Floats]) -> Floats:
         return np.asarray(floor + aging.throughput_eur_mwh * drawn)
     if aging.path_cost is None:
         return np.asarray(floor)
-    stored = data.grid.dt_h * asset.charge_efficiency_frac * values["charge_mw"].sum(axis=1)
+    stored = data.grid.dt_h * asset.stored_mw(values["charge_mw"]).sum(axis=1)
     held = []
     for energy, charge in zip(values["energy_mwh"], values["charge_mw"], strict=True):
         read = {"energy": (energy[:-1] + energy[1:]) / 2, "charge": charge}

@@ -8,12 +8,14 @@ import numpy as np
 import pyomo.environ as pyo
 
 from stochbess.models.data import ModelData
+from stochbess.models.loss_cuts import add_conversion
 
 
 def add_battery(m: Any, data: ModelData) -> None:
     """Charge, discharge and stored energy; exposes `m.charge_mw, m.discharge_mw, m.energy_mwh`.
 
-    `energy_mwh[t]` is the energy at the *start* of step t, `energy_mwh[T]` at the end.
+    Power into and out of the store is `m.stored_mw, m.drawn_mw`. `energy_mwh[t]` is the energy at
+    the *start* of step t, `energy_mwh[T]` at the end.
     """
     asset, grid = data.asset, data.grid
     steps, dt = range(grid.n_steps), grid.dt_h
@@ -22,6 +24,7 @@ def add_battery(m: Any, data: ModelData) -> None:
     m.energy_mwh = pyo.Var(
         range(grid.n_steps + 1), bounds=(asset.energy_min_mwh, asset.energy_max_mwh)
     )
+    add_conversion(m, data)
     keep = 1 - asset.self_discharge_per_h * dt
 
     @m.Constraint(doc="(4) stored energy at the start")
@@ -30,9 +33,8 @@ def add_battery(m: Any, data: ModelData) -> None:
 
     @m.Constraint(steps, doc="(5) energy balance of the storage")
     def soc_balance(m: Any, t: int) -> Any:
-        stored = asset.charge_efficiency_frac * m.charge_mw[t]
-        drawn = m.discharge_mw[t] / asset.discharge_efficiency_frac
-        return m.energy_mwh[t + 1] == keep * m.energy_mwh[t] + dt * (stored - drawn)
+        flow = m.stored_mw[t] - m.drawn_mw[t]
+        return m.energy_mwh[t + 1] == keep * m.energy_mwh[t] + dt * flow
 
     if data.aging.max_withdrawn_mwh_per_day is not None:
         limit = data.aging.max_withdrawn_mwh_per_day
@@ -44,8 +46,7 @@ def add_battery(m: Any, data: ModelData) -> None:
         @m.Constraint(range(n_days), doc="(14) energy withdrawn per delivery day")
         def cycle_limit(m: Any, day: int) -> Any:
             today = (int(t) for t in steps_of_day[day])
-            drawn = sum(m.discharge_mw[t] for t in today) / asset.discharge_efficiency_frac
-            return dt * drawn <= limit
+            return dt * sum(m.drawn_mw[t] for t in today) <= limit
 
 
 def add_exclusive_flows(m: Any, data: ModelData) -> None:

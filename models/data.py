@@ -47,11 +47,57 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class PowerPieces:
+    """Power of the store by power at the connection, straight pieces from zero power on.
+
+    Attributes
+    ----------
+    width_mw : (J,) > 0, at the connection
+    slope : (J,) power of the store per power at the connection: not rising for charge and at most
+        1, not falling for discharge and at least 1
+    """
+
+    width_mw: Floats
+    slope: Floats
+
+    @property
+    def n(self) -> int:
+        return len(self.slope)
+
+    @property
+    def bends(self) -> list[int]:
+        """Pieces j whose slope differs from that of the next one."""
+        return [j for j in range(self.n - 1) if self.slope[j] != self.slope[j + 1]]
+
+    def within(self, limit_mw: Floats) -> Floats:
+        """(T, J) widths of the pieces up to limits (T,) [MW]."""
+        low = np.concatenate(([0.0], np.cumsum(self.width_mw)[:-1]))
+        return np.clip(np.asarray(limit_mw)[:, None] - low, 0.0, self.width_mw)
+
+    def power_mw(self, connection_mw: npt.ArrayLike) -> Floats:
+        """Power of the store; the last piece goes on beyond its end. Any shape."""
+        nodes = np.concatenate(([0.0], np.cumsum(self.width_mw)))
+        power = np.asarray(connection_mw, np.float64)
+        beyond = np.maximum(power - nodes[-1], 0.0) * self.slope[-1]
+        inside = np.concatenate(([0.0], np.cumsum(self.width_mw * self.slope)))
+        return np.asarray(np.interp(power, nodes, inside) + beyond)
+
+
+@dataclass(frozen=True)
+class LossCuts:
+    """Losses that grow with power, per direction; they reach as far as the limits of the asset."""
+
+    charge: PowerPieces
+    discharge: PowerPieces
+
+
+@dataclass(frozen=True)
 class Asset:
     """The battery and its connection; power at the AC connection point, energy inside.
 
     `charge_limit_mw` and `discharge_limit_mw` (T,) already contain connection limits and outages;
-    `trade_limit_mw` bounds the day-ahead position in both directions.
+    `trade_limit_mw` bounds the day-ahead position in both directions. With `losses` the two
+    efficiencies are not used: NaN there shows whoever reads them all the same.
     """
 
     energy_min_mwh: float
@@ -63,6 +109,37 @@ class Asset:
     charge_limit_mw: Floats
     discharge_limit_mw: Floats
     trade_limit_mw: float
+    losses: LossCuts | None = None
+
+    @property
+    def reserve_charge_efficiency_frac(self) -> float:
+        """(108b) Most that a called megawatt can bring into the store."""
+        return (
+            self.charge_efficiency_frac
+            if self.losses is None
+            else float(self.losses.charge.slope[0])
+        )
+
+    @property
+    def reserve_discharge_efficiency_frac(self) -> float:
+        """(108a) Least that a megawatt out of the store can serve of a call."""
+        return (
+            self.discharge_efficiency_frac
+            if self.losses is None
+            else float(1 / self.losses.discharge.slope[-1])
+        )
+
+    def stored_mw(self, charge_mw: Floats) -> Floats:
+        """Power into the store at charge powers of any shape."""
+        if self.losses is None:
+            return np.asarray(self.charge_efficiency_frac * charge_mw)
+        return self.losses.charge.power_mw(charge_mw)
+
+    def drawn_mw(self, discharge_mw: Floats) -> Floats:
+        """Power out of the store at discharge powers of any shape."""
+        if self.losses is None:
+            return np.asarray(discharge_mw / self.discharge_efficiency_frac)
+        return self.losses.discharge.power_mw(discharge_mw)
 
 
 @dataclass(frozen=True)

@@ -138,14 +138,14 @@ def add_headroom(m: Any, data: ModelData) -> None:
         k, b = points[i]
         need = res.fcr_energy_h * m.fcr_mw[b] + res.afrr_energy_h * m.afrr_up_mw[b]
         held = m.energy_mwh[k] - asset.energy_min_mwh + m.missing_energy_up_mwh[i]
-        return held >= need / asset.discharge_efficiency_frac
+        return held >= need / asset.reserve_discharge_efficiency_frac
 
     @m.Constraint(index, doc="(10b) room held for downward reserve at block starts and step ends")
     def energy_reserve_down(m: Any, i: int) -> Any:
         k, b = points[i]
         need = res.fcr_energy_h * m.fcr_mw[b] + res.afrr_energy_h * m.afrr_down_mw[b]
         room = asset.energy_max_mwh - m.energy_mwh[k] + m.missing_energy_down_mwh[i]
-        return room >= asset.charge_efficiency_frac * need
+        return room >= asset.reserve_charge_efficiency_frac * need
 
     m.shortfall_h = pyo.Expression(
         expr=grid.dt_h

@@ -232,7 +232,9 @@ def _scenarios(book: FactBook, material: Material) -> tuple[Row, ...]:
                 ("full_cycles", "full_cycles", 1.0, "", 2, "discharged over nameplate energy"),
                 ("energy_end", "energy_end_mwh", 1.0, "MWh", 2, "stored at the end"),
                 ("imbalance", "imbalance_mwh", 1.0, "MWh", 2, "absolute imbalance"),
+                ("lost", "lost_mwh", 1.0, "MWh", 2, "lost in converter and cells"),
             )
+            if source in item  # runs of earlier versions know no losses
         )
         rows.append(Row("", (name, *cells)))
     if len(rows) <= SCENARIOS_IN_TABLE:
@@ -271,9 +273,7 @@ def _asset(book: FactBook, config: Mapping[str, Any]) -> tuple[Row, ...]:
     items = (
         ("Usable energy", "energy_mwh", battery["energy_mwh"], "MWh", 3),
         ("Power", "power_mw", battery["power_mw"], "MW", 3),
-        ("Charge efficiency", "charge_efficiency", 100 * battery["charge_efficiency_frac"], "%", 1),
-        ("Discharge efficiency", "discharge_efficiency",
-         100 * battery["discharge_efficiency_frac"], "%", 1),
+        *_losses(battery),
         ("Charge level at the start", "soc_start", 100 * state["soc_frac"], "%", 1),
         ("State of health", "soh", 100 * state["soh_frac"], "%", 1),
         ("Replacement cost", "replacement", battery["replacement_cost_eur_kwh"], "EUR/kWh", 2),
@@ -281,6 +281,24 @@ def _asset(book: FactBook, config: Mapping[str, Any]) -> tuple[Row, ...]:
     return tuple(
         Row(label, (book.number(f"battery.{key}", float(value), unit, digits, label.lower()),))
         for label, key, value, unit, digits in items
+    )
+
+
+def _losses(battery: Mapping[str, Any]) -> tuple[tuple[str, str, float, str, int], ...]:
+    """Efficiencies, or what the loss curve is read at; runs before there were curves have none."""
+    if battery.get("efficiency_model", "constant") == "constant":
+        return (
+            ("Charge efficiency", "charge_efficiency",
+             100 * battery["charge_efficiency_frac"], "%", 1),
+            ("Discharge efficiency", "discharge_efficiency",
+             100 * battery["discharge_efficiency_frac"], "%", 1),
+        )  # fmt: skip
+    curve, growth = battery["losses"], battery["state"]["resistance_growth_frac"]
+    return (
+        ("Loss curve, pieces each way", "loss_pieces", curve["pieces"], "", 0),
+        ("Loss curve at charge level", "loss_soc", 100 * curve["at_soc_frac"], "%", 1),
+        ("Loss curve at temperature", "loss_temperature", curve["at_temperature_degc"], "°C", 1),
+        ("Growth of resistance", "resistance_growth", 100 * growth, "%", 1),
     )
 
 

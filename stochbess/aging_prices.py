@@ -24,6 +24,7 @@ from stochbess.battery.plant_cost import PlantAging
 from stochbess.battery.thermal import ThermalModel
 from stochbess.battery.worst_curve import worst_hull_curve
 from stochbess.config import Config
+from stochbess.conversion import circuit_of
 from stochbess.errors import ConfigError
 from stochbess.models.data import Aging, ModelData
 
@@ -42,9 +43,9 @@ def plant_of(config: Config) -> Plant:
         discharge_limit_mw=battery.power_mw,
         soc_window_frac=(battery.soc_min_frac, battery.soc_max_frac),
         self_discharge_per_h=battery.self_discharge_per_h,
-        efficiency=ConstantEfficiency(
-            battery.charge_efficiency_frac, battery.discharge_efficiency_frac
-        ),
+        efficiency=circuit_of(config)
+        if battery.efficiency_model == "loss_cuts"
+        else ConstantEfficiency(battery.charge_efficiency_frac, battery.discharge_efficiency_frac),
         thermal=replace(
             default,
             heat_capacity_kwh_k=size * default.heat_capacity_kwh_k,

@@ -26,6 +26,7 @@ from stochbess.battery.cycle_curve import (
 )
 from stochbess.battery.plant_cost import PlantAging
 from stochbess.config import Config
+from stochbess.conversion import Conversion, constant_only, conversion_of
 from stochbess.errors import ConfigError, DataError, ScenarioError
 from stochbess.market.data import MarketData, load_market
 from stochbess.market.reference import REFERENCE_DAY, reference_market
@@ -75,6 +76,7 @@ class Case:
     ----------
     series : scenario data of the model, name -> (S, length)
     terms : grid and rules for the settlement
+    conversion : which efficiency model the decision counts with
     curve : price of a cycle by depth, None unless the segment model is in use
     cycle_cost : rainflow cost of a path, None unless aging is priced by cuts
     judge : the plant that shows aging, None unless more than cycling is priced
@@ -89,6 +91,7 @@ class Case:
     data: ModelData
     series: dict[str, Floats]
     terms: SettlementTerms
+    conversion: Conversion
     curve: SegmentCurve | None
     assumptions: tuple[str, ...]
     cycle_cost: CycleCost | None = None
@@ -143,7 +146,8 @@ def build_case(config: Config, market: MarketData | None = None) -> Case:
         scenarios=scenarios,
         data=data,
         series=series,
-        terms=_terms(config, data, tariff),
+        terms=_terms(config, data, tariff, plan.conversion),
+        conversion=plan.conversion,
         curve=curve,
         assumptions=tuple(plan.assumptions),
         cycle_cost=plan.cycle_cost,
@@ -158,11 +162,13 @@ class _Plan:
         self.config, self.market = config, market
         self.assumptions: list[str] = []
         self.cycle_cost = cycle_cost(config) if config.aging.model == "cuts" else None
+        self.conversion = conversion_of(config)
         if market.synthetic:
             self.assumptions.append(
                 "All market data are SYNTHETIC: no result is a statement about a real market."
             )
         self.assumptions += [*market.assumptions, *(f"Data: {text}" for text in market.warnings)]
+        self.assumptions += self.conversion.assumptions
         self.rules = {
             name: rules_for(market.zone, name, first_day)
             for name in ("day_ahead", "intraday_auction", "fcr", "afrr_capacity")
@@ -196,6 +202,7 @@ class _Plan:
         self.gate = self._gate(open_names, first_day)
         self.judge: PlantAging | None = None
         if len(config.aging.mechanisms) > 1:
+            constant_only(config, "aging as the plant shows it (aging.mechanisms beyond cycle)")
             self.judge = plant_aging(config, self.horizon.dt_h)
         if config.markets.day_ahead.enabled and config.markets.day_ahead.here_and_now:
             self.assumptions.append(
@@ -454,7 +461,7 @@ class _Plan:
     # -- model data -----------------------------------------------------------------------------
     def model_data(self, tariff: Tariff) -> tuple[ModelData, SegmentCurve | None]:
         config, horizon = self.config, self.horizon
-        asset = _asset(config, horizon)
+        asset = _asset(config, horizon, self.conversion)
         aging, curve = _aging(config, asset, self.cycle_cost)
         if self.judge is not None:
             self.assumptions += _judged_how(config)
@@ -530,9 +537,11 @@ class _Plan:
                 f"{TERMINAL_DAYS} days before {self.gate:%Y-%m-%d %H:%MZ} is known. "
                 "State the values, or set terminal.mode=equal_start."
             )
-        values = (
-            np.quantile(recent.to_numpy(), TERMINAL_QUANTILES) * asset.discharge_efficiency_frac
+        discharge = self.conversion.discharge
+        efficiency = (
+            asset.discharge_efficiency_frac if discharge is None else discharge.efficiency_frac
         )
+        values = np.quantile(recent.to_numpy(), TERMINAL_QUANTILES) * efficiency
         words = ", ".join(f"{v:.2f}" for v in values)
         self.assumptions.append(
             f"Stored energy at the end is worth {words} EUR/MWh from empty to full (quantiles of "
@@ -541,7 +550,8 @@ class _Plan:
         return Terminal(values, False)
 
 
-def _asset(config: Config, horizon: Horizon) -> Asset:
+def _asset(config: Config, horizon: Horizon, conversion: Conversion) -> Asset:
+    cuts = conversion.cuts
     battery, connection, state = config.battery, config.connection, config.battery.state
     usable = battery.energy_mwh * state.soh_frac
     available = _availability(config, horizon)
@@ -555,12 +565,13 @@ def _asset(config: Config, horizon: Horizon) -> Asset:
         energy_min_mwh=battery.soc_min_frac * usable,
         energy_max_mwh=battery.soc_max_frac * usable,
         energy_start_mwh=state.soc_frac * usable,
-        charge_efficiency_frac=battery.charge_efficiency_frac,
-        discharge_efficiency_frac=battery.discharge_efficiency_frac,
+        charge_efficiency_frac=battery.charge_efficiency_frac if cuts is None else np.nan,
+        discharge_efficiency_frac=battery.discharge_efficiency_frac if cuts is None else np.nan,
         self_discharge_per_h=battery.self_discharge_per_h,
         charge_limit_mw=np.minimum(battery.power_mw * available, importing),
         discharge_limit_mw=np.minimum(battery.power_mw * available, exporting),
         trade_limit_mw=min(battery.power_mw, max(importing, exporting)),
+        losses=cuts,
     )
 
 
@@ -688,8 +699,19 @@ def _judged_how(config: Config) -> list[str]:
     return texts
 
 
-def _terms(config: Config, data: ModelData, tariff: Tariff) -> SettlementTerms:
+def _terms(
+    config: Config, data: ModelData, tariff: Tariff, conversion: Conversion
+) -> SettlementTerms:
     asset, reserves, grid = data.asset, data.reserves, data.grid
+    charge, discharge = conversion.charge, conversion.discharge
+    nodes = {}
+    if charge is not None and discharge is not None:
+        nodes = {
+            "charge_node_mw": charge.node_mw,
+            "stored_node_mw": charge.store_mw,
+            "discharge_node_mw": discharge.node_mw,
+            "drawn_node_mw": discharge.store_mw,
+        }
     return SettlementTerms(
         dt_h=grid.dt_h,
         block_of_step=grid.block_of_step,
@@ -697,8 +719,8 @@ def _terms(config: Config, data: ModelData, tariff: Tariff) -> SettlementTerms:
         day_ahead_of_step=grid.day_ahead_of_step,
         energy_min_mwh=asset.energy_min_mwh,
         energy_max_mwh=asset.energy_max_mwh,
-        charge_efficiency_frac=asset.charge_efficiency_frac,
-        discharge_efficiency_frac=asset.discharge_efficiency_frac,
+        charge_efficiency_frac=config.battery.charge_efficiency_frac,
+        discharge_efficiency_frac=config.battery.discharge_efficiency_frac,
         self_discharge_per_h=asset.self_discharge_per_h,
         charge_limit_mw=asset.charge_limit_mw,
         discharge_limit_mw=asset.discharge_limit_mw,
@@ -709,6 +731,7 @@ def _terms(config: Config, data: ModelData, tariff: Tariff) -> SettlementTerms:
         undelivered_eur_mwh=reserves.undelivered_eur_mwh,
         tariff=tariff,
         intraday_liquidity_mw=config.markets.intraday.liquidity_mw,
+        **nodes,
     )
 
 

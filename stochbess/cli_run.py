@@ -325,6 +325,8 @@ def _battery(out: Console, view: View) -> None:
     rows: list[tuple[str, Any]] = [("aging", aging), ("use", cycles + held)]
     if view.value("judge.mean.loss") is not None:
         rows.append(("other laws", _laws_line(view)))
+    rows.append(("efficiency", view.words("efficiency_model") or None))
+    rows.append(("losses", _losses(view)))
     rows.append(("stored energy", _energy_strip(out, view)))
     short = [
         f"{number(view.value(name), 4)} {unit} {what}"
@@ -361,6 +363,16 @@ def _laws_line(view: View) -> str:
         text += f"; SHALLOW CYCLES that {view.words('judge.strictest')} charges "
         text += f"{number(view.value('judge.strictest_ratio'), 1)} times as much for"
     return text
+
+
+def _losses(view: View) -> str | None:
+    """Energy lost in converter and cells, and its range over the scenarios."""
+    lost, rows = view.value("energy_lost"), view.frames.get("scenarios")
+    if lost is None or rows is None:
+        return None
+    least, most = float(rows["lost_mwh"].min()), float(rows["lost_mwh"].max())
+    spread = f", {number(least, 3)} to {number(most, 3)} by scenario" if len(rows) > 1 else ""
+    return f"{number(lost, 3)} MWh in converter and cells{spread}"
 
 
 def _energy_strip(out: Console, view: View, most: int = 72) -> Text | None:

@@ -137,6 +137,9 @@ class BatteryState(_Section):
     """Stored over usable energy, inside the SOC window."""
     soh_frac: Annotated[float, Field(ge=0.3, le=1)] = 1.0
     """Remaining over nominal capacity."""
+    resistance_growth_frac: Annotated[float, Field(ge=0, le=5)] = 0.0
+    """Growth of the cells' resistance over that of a new plant; read with
+    efficiency_model=loss_cuts."""
     open_turning_points_frac: Annotated[tuple[Frac, ...], Listed] = ()
     """SOC turning points of half cycles that are not closed yet, oldest first; carried from day to
     day so that daily aging sums to the rainflow count of the whole series."""
@@ -144,6 +147,21 @@ class BatteryState(_Section):
     """What is already sold."""
     outages: Annotated[tuple[Outage, ...], Listed] = ()
     """Known outages; they do not overlap."""
+
+
+class Losses(_Section):
+    """The loss curve that efficiency_model=loss_cuts takes from the plant's circuit: cells and an
+    inverter with part-load losses."""
+
+    pieces: Annotated[int, Field(ge=1, le=32)] = 4
+    """Straight pieces of the curve in each direction; the run says how far they are off."""
+    at_soc_frac: Frac = 0.5
+    """SOC at which voltage and resistance of the cells are read."""
+    at_temperature_degc: Annotated[float, Field(ge=-20, le=60)] = 25.0
+    """Cell temperature at which the resistance is read; tables reach from 10 to 40."""
+    resistance_scale: Annotated[float, Field(ge=0.05, le=20)] = 1.0
+    """Resistance over that of the tables at equal capacity; assumption: the small cell of the
+    tables."""
 
 
 class Battery(_Section):
@@ -157,6 +175,10 @@ class Battery(_Section):
     """Energy stored over energy taken at the AC connection; assumption for the default asset."""
     discharge_efficiency_frac: Efficiency = 0.95
     """Energy fed in at the AC connection over energy taken from store; assumption likewise."""
+    efficiency_model: Literal["constant", "loss_cuts"] = "constant"
+    """constant: the two efficiencies above; loss_cuts: losses that grow with power, as a convex
+    curve in straight pieces (docs/efficiency.md)."""
+    losses: Losses = Losses()
     soc_min_frac: Frac = 0.0
     """Lower end of the SOC window."""
     soc_max_frac: Frac = 1.0

@@ -81,6 +81,17 @@ def _loss(data: ModelData) -> str:
     return f"the storage loses {loss:g} of its content in an hour" if loss else ""
 
 
+def _conversion(data: ModelData) -> str:
+    """Losses that grow with power, where there are any."""
+    losses = data.asset.losses
+    if losses is None:
+        return ""
+    return (
+        f"losses grow with power: of a megawatt more, {losses.charge.slope[-1]:.4g} is stored and "
+        f"{losses.discharge.slope[-1]:.4g} drawn at full power"
+    )
+
+
 CAUSES = (
     Cause(
         ("energy_end",),
@@ -107,6 +118,16 @@ CAUSES = (
         ),
         ("battery.soc_min_frac", "battery.soc_max_frac", "battery.state.soh_frac"),
         "widen the SOC window",
+    ),
+    Cause(
+        (
+            *("charge_pieces", "charge_fill_order", "charge_fill_below", "charge_fill_above"),
+            *("discharge_pieces", "discharge_fill_order"),
+            *("discharge_fill_below", "discharge_fill_above", "soc_balance"),
+        ),
+        _conversion,
+        ("battery.efficiency_model", "battery.losses"),
+        "",
     ),
     Cause(("soc_balance",), _loss, ("battery.self_discharge_per_h",), ""),
     Cause(

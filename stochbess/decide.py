@@ -18,11 +18,12 @@ import numpy.typing as npt
 from stochbess.clock import monotonic_s
 from stochbess.conflict import named_in_keys
 from stochbess.cylinders import Job, decide_on_ranks
-from stochbess.engine.exclusive import Held, exclusive_recourse, solve_lazily_whole
+from stochbess.engine.exclusive import Held, exclusive_recourse, solve_whole
 from stochbess.engine.highs import SolveOptions
 from stochbess.engine.lazy import Separation
 from stochbess.engine.matrix import Blocks, blocks, single
 from stochbess.engine.risk import NEUTRAL, Risk
+from stochbess.engine.switches import Switches
 from stochbess.engine.template import Template, compile_template
 from stochbess.engine.two_stage import (
     Engine,
@@ -34,6 +35,7 @@ from stochbess.errors import ConfigError, SolverError
 from stochbess.models.aging_cuts import AgingRows, aging_rows
 from stochbess.models.data import Aging, ModelData
 from stochbess.models.deterministic import deterministic
+from stochbess.models.loss_cuts import FILL_ORDER, bends_of
 from stochbess.models.two_stage import two_stage
 
 Floats = npt.NDArray[np.float64]
@@ -41,6 +43,8 @@ Formulation = Literal["deterministic", "two-stage"]
 Method = Literal[Engine, "cylinders"]
 # Part of the requested gap that the relaxation may use; the rest is for excluding loop flows.
 _RELAXATION_SHARE = 0.8
+# Either-or columns of the recourse; every other whole column is a lot.
+_EITHER_OR = ("discharging", *FILL_ORDER)
 BUILD = {"deterministic": deterministic, "two-stage": two_stage}
 
 
@@ -126,6 +130,16 @@ class Problem:
         """Rows of the aging that are added where a solution violates them."""
         return aging_rows(self.data)
 
+    @cached_property
+    def switches(self) -> Switches:
+        """Binaries of the order of filling, with the power at which each turns."""
+        at, bends = self.binary.column_position, bends_of(self.data)
+        return Switches(
+            np.array([at[name] for name in bends], np.int64),
+            np.array([at[power] for power, _ in bends.values()], np.int64),
+            np.array([level_mw for _, level_mw in bends.values()]),
+        )
+
     def _held(self, outcome: TwoStageOutcome) -> Held | None:
         """How the exclusive recourse goes on from the rows of the relaxation."""
         if self.lazy is None or outcome.rows is None:
@@ -202,7 +216,11 @@ class Problem:
         exclusive = blocks(self.binary, series, probability)
         if len(self.binary.first_stage):
             values, cost, made_whole, late = exclusive_recourse(
-                exclusive, outcome.x, effort.threads, held=self._held(outcome)
+                exclusive,
+                outcome.x,
+                effort.threads,
+                held=self._held(outcome),
+                switches=self.switches,
             )
         else:
             values, cost, made_whole, late = self._whole_problem(exclusive, outcome, effort)
@@ -258,7 +276,8 @@ class Problem:
     ) -> tuple[Floats, Floats, int, bool]:
         """Nothing is here-and-now: keep the whole lots of the relaxation and redo the rest."""
         t = self.binary
-        keep = t.integer & np.array([not name.startswith("discharging[") for name in t.columns])
+        either_or = np.array([name.partition("[")[0] in _EITHER_OR for name in t.columns])
+        keep = t.integer & ~either_or
         relaxed, held = self.relaxed.column_position, self._held(outcome)
         values, costs, made_whole, late = [], [], 0, False
         for s in range(exclusive.n_scenarios):
@@ -270,8 +289,8 @@ class Problem:
             fixed = replace(problem, lower=lower, upper=upper, integer=np.zeros(len(lower), bool))
             options = SolveOptions(effort.gap_frac * 0.1, effort.time_limit_s, effort.threads)
             rows = None if held is None else held.of_scenario(s)
-            found, cost, count, timed_out = solve_lazily_whole(
-                fixed, t.integer & ~keep, options, rows
+            found, cost, count, timed_out = solve_whole(
+                fixed, t.integer & ~keep, options, rows, self.switches
             )
             values.append(found)
             costs.append(cost)
@@ -292,7 +311,11 @@ class Problem:
         relaxed = blocks(self.relaxed, series, probability)
         outcome = evaluate_first_stage(relaxed, x, effort.threads, self.lazy)
         values, cost, made_whole, late = exclusive_recourse(
-            blocks(self.binary, series, probability), x, effort.threads, held=self._held(outcome)
+            blocks(self.binary, series, probability),
+            x,
+            effort.threads,
+            held=self._held(outcome),
+            switches=self.switches,
         )
         outcome = replace(outcome, hit_time_limit=outcome.hit_time_limit or late)
         decision = _decision(self.binary, outcome, values, cost, made_whole, probability, NEUTRAL)

@@ -28,6 +28,7 @@ from stochbess.battery.plant import Plant, PlantState
 from stochbess.battery.recursion import GrossSchedule
 from stochbess.battery.simulation import Trajectory, simulate
 from stochbess.config import Config
+from stochbess.conversion import constant_only
 from stochbess.decide import Effort, Problem
 from stochbess.engine.template import Template
 from stochbess.errors import ConfigError
@@ -99,6 +100,7 @@ class Operation:
         floor_eur_mwh: float = 0.0,
         calendar_frac: float = 0.0,
     ) -> None:
+        constant_only(config, "the value of a life")
         if calendar_frac and config.aging.model != "cuts":
             raise ConfigError(
                 f"a price of calendar aging ({calendar_frac:g} of that of cycling) needs "

@@ -57,7 +57,7 @@ class RobustProblem:
     Raises
     ------
     ConfigError : no reserve is called in `data`, so that nothing is uncertain, or aging is priced
-        by cuts that are found during a solve
+        by cuts that are found during a solve, or efficiency is not constant
     """
 
     def __init__(self, data: ModelData, budget: ActivationBudget) -> None:
@@ -70,6 +70,11 @@ class RobustProblem:
             raise ConfigError(
                 "the robust formulation cannot price aging by cuts that are found during the "
                 "solve. Set aging.model to segments, throughput or none."
+            )
+        if data.asset.losses is not None:
+            raise ConfigError(
+                "the robust formulation counts with constant efficiencies: its bound (96e) is "
+                "proven for them. Set battery.efficiency_model=constant."
             )
         self.data, self.budget = data, budget
 

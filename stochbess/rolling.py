@@ -24,6 +24,7 @@ from stochbess.engine.rolling import Stage, certified_cost, roll
 from stochbess.engine.template import Template
 from stochbess.evaluate.ledger import Books, Ledger, keep_ledger
 from stochbess.models.data import ModelData
+from stochbess.models.loss_cuts import FILL_ORDER
 from stochbess.rolling_forecast import Clock, Forecast, Information, safety_mwh
 from stochbess.run import books_of, check_cash
 
@@ -32,7 +33,12 @@ Ints = npt.NDArray[np.int64]
 Tell = Callable[[str, str], None]
 Series = Mapping[str, Floats]
 # Controls of a step, decided inside it; trades are decided earlier.
-_CONTROLS = ("charge_mw", "discharge_mw", "delivered_up_mw", "delivered_down_mw", "discharging")
+_EITHER_OR = ("discharging", *FILL_ORDER)
+_CONTROLS = (
+    *("charge_mw", "discharge_mw", "delivered_up_mw", "delivered_down_mw"),
+    # With the pieces left free, a later stage could still burn energy in a step that is over.
+    *("charge_piece_mw", "discharge_piece_mw", *_EITHER_OR),
+)
 _TRADES = ("buy_mw", "sell_mw")
 _CASH_CAUSES = {
     "undelivered energy": ("undelivered_penalty",),
@@ -262,14 +268,17 @@ def _decided(
     for name, column in template.column_position.items():
         component, _, index = name.rstrip("]").partition("[")
         if component in _CONTROLS:
-            found[int(index)].append(column)
+            found[int(index.partition(",")[0])].append(column)
         elif component in _TRADES:
             found[int(clock.trade[int(index)])].append(column)
         elif component == "day_ahead_mw" and data.energy.day_ahead == "recourse":
             first = int(np.searchsorted(data.grid.day_ahead_of_step, int(index)))
             found.setdefault(int(clock.day_ahead[first]), []).append(column)
-        if component == "discharging":
-            whole.setdefault(int(index), []).append(column)
+        if component in _EITHER_OR:
+            whole.setdefault(int(index.partition(",")[0]), []).append(column)
+    # The direction first: a flow that is held above a level leaves no choice of it.
+    for columns in whole.values():
+        columns.sort(key=lambda j: not template.columns[j].startswith("discharging["))
     return (
         {stage: np.array(columns, np.int64) for stage, columns in found.items()},
         {stage: np.array(columns, np.int64) for stage, columns in whole.items()},

@@ -220,8 +220,8 @@ def safety_mwh(
     if "activation_up_frac" not in series:
         return np.zeros(grid.n_blocks), np.zeros(grid.n_blocks)
     up, down = (series[f"activation_{side}_frac"] for side in ("up", "down"))
-    drawn = up * capacity_mw[0][block] / asset.discharge_efficiency_frac
-    stored = asset.charge_efficiency_frac * down * capacity_mw[1][block]
+    drawn = up * capacity_mw[0][block] / asset.reserve_discharge_efficiency_frac
+    stored = asset.reserve_charge_efficiency_frac * down * capacity_mw[1][block]
     net = grid.dt_h * (drawn - stored)
     weight = probability / probability.sum()
     unforeseen = np.cumsum(net - weight @ net, axis=1)

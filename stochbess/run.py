@@ -471,8 +471,8 @@ def _each_day(
             engine="extensive",
         )
         profit[group] = decision.scenario_profit_eur
-        out_mw = decision.values["discharge_mw"].sum(axis=1)
-        drawn[group] = case.terms.dt_h * out_mw / case.terms.discharge_efficiency_frac
+        drawn_mw = case.terms.drawn_mw(decision.values["discharge_mw"])
+        drawn[group] = case.terms.dt_h * drawn_mw.sum(axis=1)
     return profit, drawn
 
 

@@ -120,10 +120,10 @@ def soc_table(case: Case, decision: Decision, probability: Floats) -> pd.DataFra
             quantile_eur(energy[:, t], probability, level) for t in range(energy.shape[1])
         ]
     frame["least_mwh"], frame["most_mwh"] = energy.min(axis=0), energy.max(axis=0)
-    frame["reserve_floor_mwh"] = asset.energy_min_mwh + held["up"] / asset.discharge_efficiency_frac
-    frame["reserve_ceiling_mwh"] = (
-        asset.energy_max_mwh - asset.charge_efficiency_frac * held["down"]
-    )
+    drawn_mwh = held["up"] / asset.reserve_discharge_efficiency_frac
+    stored_mwh = asset.reserve_charge_efficiency_frac * held["down"]
+    frame["reserve_floor_mwh"] = asset.energy_min_mwh + drawn_mwh
+    frame["reserve_ceiling_mwh"] = asset.energy_max_mwh - stored_mwh
     return frame
 
 
@@ -231,6 +231,9 @@ def run_facts(
         Fact("aging_rainflow", expected("aging_rainflow_eur"), "EUR", 2,
              "its cycling, recounted by rainflow from the stored energy"),
         Fact("full_cycles", expected("full_cycles"), "", 3, "withdrawn over nameplate energy"),
+        Fact("efficiency_model", case.conversion.words, "", 0, "what converter and cells lose"),
+        Fact("energy_lost", expected("lost_mwh"), "MWh", 4,
+             "expected losses of converter and cells"),
         Fact("energy_end", expected("energy_end_mwh"), "MWh", 3, "stored at the end"),
         Fact("imbalance", expected("imbalance_mwh"), "MWh", 4, "expected absolute imbalance"),
         Fact("reserve_shortfall", expected("reserve_shortfall_mwh_h"), "MWh h", 4,

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pyomo.environ as pyo
 
 from stochbess.battery.cycle_curve import SegmentCurve, fill_from_turning_points
+from stochbess.battery.efficiency import Circuit
+from stochbess.battery.loss_pieces import loss_pieces
 from stochbess.decide import by_component
 from stochbess.engine.matrix import Blocks, Problem, blocks, single
 from stochbess.engine.template import Template, compile_template
@@ -25,7 +27,9 @@ from stochbess.models.data import (
     EnergyMarkets,
     Fees,
     Grid,
+    LossCuts,
     ModelData,
+    PowerPieces,
     Reserves,
     Terminal,
 )
@@ -127,6 +131,18 @@ def segments(
     width = usable_mwh / n
     aging = Aging("segments", 0.0, width, np.array(cost_eur_mwh, float), fill * width)
     return replace(data, aging=aging)
+
+
+def with_losses(data: ModelData, n_pieces: int = 3) -> ModelData:
+    """`data` with the losses of a circuit of 8 MWh and 4 MW, in `n_pieces` pieces each way."""
+    circuit = Circuit(8.0, 4.0)
+    found = [loss_pieces(circuit, 4.0, n_pieces, charging=flow) for flow in (True, False)]
+    losses = LossCuts(*(PowerPieces(one.width_mw, one.slope) for one in found))
+    nan = float("nan")
+    return changed(
+        data,
+        asset={"losses": losses, "charge_efficiency_frac": nan, "discharge_efficiency_frac": nan},
+    )
 
 
 def everything(where: Grid | None = None) -> ModelData:

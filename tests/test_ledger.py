@@ -41,6 +41,15 @@ USABLE_MWH = 8.0
 def terms_of(data: ModelData) -> SettlementTerms:
     """Grid and rules of `data` in the words of the settlement."""
     asset, res, fees, where = data.asset, data.reserves, data.fees, data.grid
+    losses, nodes = asset.losses, {}
+    if losses is not None:
+        asset = replace(asset, charge_efficiency_frac=0.5, discharge_efficiency_frac=0.5)
+        for flow, inside, curve in (
+            ("charge", "stored", losses.charge),
+            ("discharge", "drawn", losses.discharge),
+        ):
+            nodes[f"{flow}_node_mw"] = np.cumsum([0.0, *curve.width_mw])
+            nodes[f"{inside}_node_mw"] = np.cumsum([0.0, *(curve.width_mw * curve.slope)])
     return SettlementTerms(
         dt_h=where.dt_h,
         block_of_step=where.block_of_step,
@@ -66,6 +75,7 @@ def terms_of(data: ModelData) -> SettlementTerms:
             fees.profit_tax_frac,
         ),
         intraday_liquidity_mw=data.energy.liquidity_mw,
+        **nodes,
     )
 
 

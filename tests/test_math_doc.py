@@ -14,7 +14,7 @@ import pytest
 
 from stochbess.models.data import AgingCut, ModelData, Terminal
 from stochbess.models.two_stage import two_stage
-from tests.small_case import changed, everything
+from tests.small_case import changed, everything, with_losses
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -59,7 +59,8 @@ def with_everything_on() -> list[ModelData]:
     cut = AgingCut(1.0, np.zeros(data.grid.n_steps))
     data = changed(data, aging={"max_withdrawn_mwh_per_day": 20.0, "cuts": (cut,)})
     returning = replace(data, terminal=Terminal(np.zeros(0), True), exclusive="binary")
-    return [data, returning]
+    lossy = with_losses(data)
+    return [data, returning, lossy, replace(lossy, exclusive="binary")]
 
 
 @cache

@@ -211,11 +211,21 @@ def test_solver_rounding_on_a_market_without_a_price_is_not_refused() -> None:
     assert settle(s, replace(PRICES, fcr_eur_mw=arr()), TERMS).cash_eur["fcr_capacity"] == 0.0
 
 
+# A loss curve instead of constant efficiencies: every fifth megawatt is lost, then every fourth.
+CURVED = replace(
+    TERMS,
+    charge_node_mw=arr(0, 5, 50),
+    stored_node_mw=arr(0, 4, 37.75),
+    discharge_node_mw=arr(0, 4, 40),
+    drawn_node_mw=arr(0, 5, 53),
+)
+
+
 @pytest.mark.parametrize(
     ("record", "name"),
     [
         (record, item.name)
-        for record in (SCHEDULE, PRICES, TERMS, TERMS.tariff)
+        for record in (SCHEDULE, PRICES, CURVED, TERMS.tariff)
         for item in fields(record)
         if item.name not in ("block_of_step", "day_ahead_of_step", "tariff")
     ],
@@ -472,7 +482,7 @@ def moved(record: Any, n_blocks: int, shift: int) -> Any:
         elif item.name == "energy_mwh":
             rolled = np.roll(value[:-1], 4 * shift)
             changes[item.name] = np.append(rolled, rolled[0])
-        elif np.ndim(value) == 1 and not item.name.endswith("of_step"):
+        elif np.size(value) and np.ndim(value) == 1 and not item.name.endswith("of_step"):
             changes[item.name] = np.roll(value, shift * per_block[len(value)])
     return replace(record, **changes)
 
@@ -599,3 +609,39 @@ def test_probabilities_that_do_not_fit_are_refused(
     one = settle(SCHEDULE, PRICES, TERMS)
     with pytest.raises(DataError, match=words):
         cash_frame(dict.fromkeys(names, one), probabilities)
+
+
+def test_a_loss_curve_is_read_between_its_nodes_and_takes_the_place_of_the_efficiencies() -> None:
+    assert CURVED.stored_mw(arr(0, 2.5, 5, 9)) == pytest.approx([0, 2, 4, 7])
+    assert CURVED.drawn_mw(arr(0, 2, 4, 7)) == pytest.approx([0, 2.5, 5, 9])
+    assert CURVED.most_stored_per_mw == pytest.approx(0.8)
+    assert CURVED.most_drawn_per_mw == pytest.approx(4 / 3)
+
+
+def test_settlement_finds_stored_energy_that_is_not_on_the_loss_curve() -> None:
+    flow = CURVED.stored_mw(SCHEDULE.charge_mw) - CURVED.drawn_mw(SCHEDULE.discharge_mw)
+    kept = 1 - CURVED.self_discharge_per_h * CURVED.dt_h
+    energy = [float(SCHEDULE.energy_mwh[0])]
+    for step in flow:
+        energy.append(kept * energy[-1] + CURVED.dt_h * float(step))
+    true = settle(replace(SCHEDULE, energy_mwh=np.array(energy)), PRICES, CURVED)
+    assert true.violations["soc_balance_mwh"] < 1e-12
+    energy[2] += 0.01
+    wrong = settle(replace(SCHEDULE, energy_mwh=np.array(energy)), PRICES, CURVED)
+    assert wrong.violations["soc_balance_mwh"] > 0.009
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"charge_node_mw": arr(0, 5)},
+        {"stored_node_mw": arr()},
+        {"drawn_node_mw": arr(0, 3, 53)},
+        {"stored_node_mw": arr(0, 6, 37)},
+        {"discharge_node_mw": arr(1, 4, 40)},
+        {"charge_node_mw": arr(0, 50, 50)},
+    ],
+)
+def test_nodes_that_are_no_loss_curve_are_refused(change: dict[str, FloatArray]) -> None:
+    with pytest.raises(DataError, match="Take both from one loss curve"):
+        settle(SCHEDULE, PRICES, replace(CURVED, **change))  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from stochbess.clock import monotonic_s
 from stochbess.engine.highs import SolveOptions, solve_problem
 from stochbess.engine.lazy import GrowingLP, RowPool, Separation, bound_to, with_rows
 from stochbess.engine.matrix import Blocks, Problem, single
+from stochbess.engine.switches import Found, Switches, solve_with_switches
 from stochbess.engine.template import Bools, Floats, Ints
 from stochbess.errors import InfeasibleError, SolverError
 
@@ -52,8 +53,11 @@ def exclusive_recourse(
     threads: int,
     time_limit_s: float = 30.0,
     held: Held | None = None,
+    switches: Switches | None = None,
 ) -> tuple[Floats, Floats, int, bool]:
     """Best found recourse of every scenario at first stage x with either-or columns honoured.
+
+    Those of `switches` are not searched by branching but moved from edge to edge.
 
     Returns
     -------
@@ -77,12 +81,36 @@ def exclusive_recourse(
         fixed = replace(problem, lower=lower, upper=upper, integer=np.zeros(len(lower), bool))
         options = SolveOptions(gap_frac=_GAP_FRAC, time_limit_s=time_limit_s)
         rows = None if held is None else held.of_scenario(s)
-        return solve_lazily_whole(fixed, either_or, options, rows)
+        return solve_whole(fixed, either_or, options, rows, switches)
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
         results = list(pool.map(one, range(block.n_scenarios)))
     values, costs, counts, late = zip(*results, strict=True)
     return np.array(values), np.array(costs), sum(counts), any(late)
+
+
+def solve_whole(
+    problem: Problem,
+    either_or: Bools,
+    options: SolveOptions,
+    growing: tuple[Separation, RowPool] | None = None,
+    switches: Switches | None = None,
+) -> Found:
+    """As `solve_lazily_whole`, with the columns of `switches` among `either_or` turned one by one.
+
+    The time limit is that of all rounds together.
+    """
+    if switches is None or not len(switches.column):
+        return solve_lazily_whole(problem, either_or, options, growing)
+    searched = either_or.copy()
+    searched[switches.column] = False
+    deadline = monotonic_s() + options.time_limit_s
+
+    def solve(trial: Problem) -> Found:
+        left = replace(options, time_limit_s=max(1.0, deadline - monotonic_s()))
+        return solve_lazily_whole(trial, searched, left, growing)
+
+    return solve_with_switches(problem, switches, solve, options.gap_frac / 100)
 
 
 def solve_lazily_whole(

@@ -246,11 +246,19 @@ class RollingLP:
             self._hold(columns, self._t.lower[columns], self._t.upper[columns])
 
     def _better_side(self, column: int) -> None:
-        """(99d) Solve with the binary at either side and keep the cheaper one."""
+        """(99d) Solve with the binary at either side and keep the cheaper one.
+
+        A side may have no solution: one that asks for more power than what is decided allows.
+        """
         where, cost = np.array([column]), {}
         for side in (0.0, 1.0):
             self._hold(where, np.array([side]), np.array([side]))
-            cost[side] = self.solve()
+            try:
+                cost[side] = self.solve()
+            except SolverError:
+                if side and not np.isfinite(cost[0.0]):
+                    raise
+                cost[side] = np.inf
         if cost[0.0] < cost[1.0]:
             self._hold(where, np.zeros(1), np.zeros(1))
             self.solve()

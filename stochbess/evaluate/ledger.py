@@ -171,7 +171,10 @@ def keep_ledger(
         schedule = schedule_of(values, s, books, prices)
         settlement = settle(schedule, prices, books.terms)
         settlements[name] = settlement
-        drawn = books.terms.dt_h * schedule.discharge_mw / books.terms.discharge_efficiency_frac
+        stored_mw = books.terms.stored_mw(schedule.charge_mw)
+        drawn_mw = books.terms.drawn_mw(schedule.discharge_mw)
+        drawn = books.terms.dt_h * drawn_mw
+        lost_mw = schedule.charge_mw - stored_mw + drawn_mw - schedule.discharge_mw
         withdrawn = values["withdrawn_mwh"][s] if "withdrawn_mwh" in values else None
         segments, rainflow = _aging_eur(books, schedule, float(drawn.sum()), withdrawn)
         by_step = _by_step_eur(books, schedule)
@@ -194,6 +197,7 @@ def keep_ledger(
                 "stored_value_eur": float(stored[s]),
                 "profit_tax_eur": tax,
                 "full_cycles": float(drawn.sum()) / books.nameplate_mwh,
+                "lost_mwh": books.terms.dt_h * float(lost_mw.sum()),
                 "energy_end_mwh": float(schedule.energy_mwh[-1]),
                 "imbalance_mwh": books.terms.dt_h * float(np.abs(settlement.imbalance_mw).sum()),
                 "undelivered_mwh": books.terms.dt_h
@@ -239,9 +243,7 @@ def _aging_eur(
     """Aging by the model's own measure, and recounted by rainflow from the stored energy."""
     if books.cycle_cost is not None:
         path, terms = books.cycle_cost, books.terms
-        moved_mwh = drawn_mwh + terms.dt_h * terms.charge_efficiency_frac * float(
-            np.sum(schedule.charge_mw)
-        )
+        moved_mwh = drawn_mwh + terms.dt_h * float(terms.stored_mw(schedule.charge_mw).sum())
         deep_eur = float(path.deep_eur(schedule.energy_mwh).sum())
         return path.shallow_eur_mwh * moved_mwh + deep_eur, path.rainflow_eur(schedule.energy_mwh)
     if books.curve is None or withdrawn is None:

@@ -71,12 +71,8 @@ def _shortfalls(
     b = terms.block_of_step
     starts = np.searchsorted(b, np.arange(terms.block_hours.size))
     fcr, up, down = (reserve_mw[name] for name in ("fcr", "up", "down"))
-    hold_up = (terms.fcr_energy_h * fcr + terms.afrr_energy_h * up) / (
-        terms.discharge_efficiency_frac
-    )
-    hold_down = terms.charge_efficiency_frac * (
-        terms.fcr_energy_h * fcr + terms.afrr_energy_h * down
-    )
+    hold_up = terms.most_drawn_per_mw * (terms.fcr_energy_h * fcr + terms.afrr_energy_h * up)
+    hold_down = terms.most_stored_per_mw * (terms.fcr_energy_h * fcr + terms.afrr_energy_h * down)
     at = np.concatenate([energy_mwh[1:], energy_mwh[starts]])
     block = np.concatenate([b, np.arange(terms.block_hours.size)])
     checks = (
@@ -113,9 +109,7 @@ def _violations(
     """Largest violation of each physical rule; 0 where it is kept."""
     s, b, e = schedule, terms.block_of_step, schedule.energy_mwh
     kept = 1.0 - terms.self_discharge_per_h * terms.dt_h
-    flow = terms.charge_efficiency_frac * s.charge_mw - (
-        s.discharge_mw / terms.discharge_efficiency_frac
-    )
+    flow = terms.stored_mw(s.charge_mw) - terms.drawn_mw(s.discharge_mw)
     band = terms.recharge_factor * reserve_mw["fcr"]
     # What was sold before an outage may exceed the power that is left; new sales may not.
     committed = terms.recharge_factor * s.committed_fcr_mw

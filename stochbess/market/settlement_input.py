@@ -107,6 +107,10 @@ class SettlementTerms:
     recharge_factor : power per FCR capacity that a limited reservoir must install
     reserve_shortfall_eur_mwh_h, undelivered_eur_mwh : prices of the two penalties
     intraday_liquidity_mw : most that can be bought, and sold, per step; may be infinite
+    charge_node_mw, stored_node_mw : (K,) charge at the connection and what of it reaches the store,
+        both from 0 on, straight between the nodes; where given, instead of charge_efficiency_frac
+    discharge_node_mw, drawn_node_mw : (K,) discharge at the connection and what it draws from the
+        store, likewise
     """
 
     dt_h: float
@@ -127,6 +131,36 @@ class SettlementTerms:
     undelivered_eur_mwh: float
     tariff: Tariff
     intraday_liquidity_mw: float
+    charge_node_mw: FloatArray = field(default_factory=_no_market)
+    stored_node_mw: FloatArray = field(default_factory=_no_market)
+    discharge_node_mw: FloatArray = field(default_factory=_no_market)
+    drawn_node_mw: FloatArray = field(default_factory=_no_market)
+
+    def stored_mw(self, charge_mw: FloatArray) -> FloatArray:
+        """Power that reaches the store, of any shape."""
+        if not self.charge_node_mw.size:
+            return np.asarray(self.charge_efficiency_frac * charge_mw)
+        return np.interp(charge_mw, self.charge_node_mw, self.stored_node_mw)
+
+    def drawn_mw(self, discharge_mw: FloatArray) -> FloatArray:
+        """Power that is drawn from the store, of any shape."""
+        if not self.discharge_node_mw.size:
+            return np.asarray(discharge_mw / self.discharge_efficiency_frac)
+        return np.interp(discharge_mw, self.discharge_node_mw, self.drawn_node_mw)
+
+    @property
+    def most_stored_per_mw(self) -> float:
+        """Largest part of a further megawatt of charge that reaches the store, at any power."""
+        if not self.charge_node_mw.size:
+            return self.charge_efficiency_frac
+        return float(np.max(np.diff(self.stored_node_mw) / np.diff(self.charge_node_mw)))
+
+    @property
+    def most_drawn_per_mw(self) -> float:
+        """Most that a further megawatt of discharge draws from the store, at any power."""
+        if not self.discharge_node_mw.size:
+            return 1 / self.discharge_efficiency_frac
+        return float(np.max(np.diff(self.drawn_node_mw) / np.diff(self.discharge_node_mw)))
 
 
 Record = TypeVar("Record", Schedule, Prices, SettlementTerms)
@@ -214,8 +248,31 @@ def axis_sizes(terms: SettlementTerms) -> dict[str, int]:
             raise DataError(
                 f"SettlementTerms.{name} = {getattr(terms, name)}: expected a fraction in (0, 1]."
             )
+    _check_nodes("charge", terms.charge_node_mw, "stored", terms.stored_node_mw)
+    _check_nodes("discharge", terms.discharge_node_mw, "drawn", terms.drawn_node_mw)
     n_units = int(unit[-1]) + 1
     return {"step": n_steps, "boundary": n_steps + 1, "block": n_blocks, "unit": n_units}
+
+
+def _check_nodes(flow: str, node_mw: FloatArray, inside: str, store_mw: FloatArray) -> None:
+    """DataError where the nodes of a loss curve are no curve from zero on that loses energy."""
+    if node_mw.shape == store_mw.shape == (0,):
+        return
+    for name, nodes in ((f"{flow}_node_mw", node_mw), (f"{inside}_node_mw", store_mw)):
+        finite("SettlementTerms", name, nodes)
+    names = f"SettlementTerms.{flow}_node_mw and {inside}_node_mw"
+    if node_mw.ndim != 1 or node_mw.shape != store_mw.shape or node_mw.size < 2:
+        raise DataError(
+            f"{names}: shapes {node_mw.shape} and {store_mw.shape}. Expected two curves of at "
+            "least two nodes each, or none. Take both from one loss curve."
+        )
+    lost = node_mw - store_mw if inside == "stored" else store_mw - node_mw
+    rising = (np.diff(node_mw) > 0).all() and (np.diff(store_mw) > 0).all()
+    if node_mw[0] != 0 or store_mw[0] != 0 or not rising or (lost < 0).any():
+        raise DataError(
+            f"{names}: {node_mw.tolist()} and {store_mw.tolist()}. Expected powers that rise from "
+            "0 and lose energy at every node. Take both from one loss curve."
+        )
 
 
 def require_price(name: str, price: FloatArray, quantity: FloatArray) -> None:
