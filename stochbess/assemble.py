@@ -46,8 +46,8 @@ from stochbess.models.data import (
 from stochbess.scenario_gen.analog import analog_scenarios
 from stochbess.scenario_gen.fit_store import FitStore
 from stochbess.scenario_gen.joint import joint_scenarios
+from stochbess.scenario_gen.mean_selection import match_means
 from stochbess.scenario_gen.realised import realised_scenario
-from stochbess.scenario_gen.reduction import reduce_scenarios
 from stochbess.scenario_gen.scenario_file import read_scenarios
 from stochbess.scenario_gen.scenarios import ScenarioSet
 from stochbess.timegrid import Horizon, gate_utc
@@ -115,8 +115,13 @@ def open_market(config: Config) -> MarketData:
     return load_market(config.market.data_dir, config.market.zone)
 
 
-def build_case(config: Config, market: MarketData | None = None) -> Case:
+def build_case(
+    config: Config, market: MarketData | None = None, draw_seed: int | None = None
+) -> Case:
     """Assemble the decision that `config` describes.
+
+    With `draw_seed` the scenarios are drawn with this seed; models are fitted with that of `config`
+    all the same, so that cases of several seeds differ in their draws alone.
 
     Raises
     ------
@@ -133,7 +138,7 @@ def build_case(config: Config, market: MarketData | None = None) -> Case:
                 "pass --day YYYY-MM-DD or set market.day."
             )
         first_day = REFERENCE_DAY
-    plan = _Plan(config, market, first_day)
+    plan = _Plan(config, market, first_day, config.seed if draw_seed is None else draw_seed)
     scenarios = plan.scenarios()
     series = plan.series(scenarios)
     tariff = _tariff(config, plan.horizon)
@@ -158,8 +163,8 @@ def build_case(config: Config, market: MarketData | None = None) -> Case:
 class _Plan:
     """Which markets are open, on which grid, by which rules; collects assumptions."""
 
-    def __init__(self, config: Config, market: MarketData, first_day: date) -> None:
-        self.config, self.market = config, market
+    def __init__(self, config: Config, market: MarketData, first_day: date, draw_seed: int) -> None:
+        self.config, self.market, self.draw_seed = config, market, draw_seed
         self.assumptions: list[str] = []
         self.cycle_cost = cycle_cost(config) if config.aging.model == "cuts" else None
         self.conversion = conversion_of(config)
@@ -312,10 +317,10 @@ class _Plan:
         )
         if scenario.reduce_from is None:
             return drawn
-        reduced = reduce_scenarios(drawn, scenario.n)
+        reduced = match_means(drawn, scenario.n)
         self.assumptions.append(
-            f"{scenario.n} of {n} scenarios stand for all, at a Kantorovich distance of "
-            f"{reduced.relative:.0%} of that of the best single scenario."
+            f"{scenario.n} of {n} scenarios stand for all: their mean prices and calls miss those "
+            f"of all by {reduced.relative:.0%} of what as many random draws would."
         )
         return reduced.set
 
@@ -328,10 +333,11 @@ class _Plan:
             self.gate,
             needed,
             n,
-            self.config.seed,
+            self.draw_seed,
             forecast_known_gate_utc=known,
             activation_from=borrowed,
             store=FitStore(Path(self.config.report.store_dir) / "fits"),
+            fit_seed=self.config.seed,
         )
 
     def _analog(
@@ -349,7 +355,7 @@ class _Plan:
             self.gate,
             needed,
             n,
-            self.config.seed,
+            self.draw_seed,
             scenario.neighbours,
             scenario.min_history_days,
             known,

@@ -39,6 +39,7 @@ from stochbess.cli_options import (
     option,
 )
 from stochbess.cli_scenarios import scenarios_app
+from stochbess.cli_stability import add_stability
 from stochbess.cli_value import value
 from stochbess.errors import ConfigError, ReportError
 
@@ -486,6 +487,7 @@ def _show_run(view: View, json: bool) -> None:
 
 add_lifetime(app)
 add_certify(app)
+add_stability(scenarios_app)
 command(app, "value")(value)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")

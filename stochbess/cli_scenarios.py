@@ -22,7 +22,7 @@ scenarios_app = typer.Typer(
     no_args_is_help=True, help="Make, thin out, score, draw and look at scenario files."
 )
 PARQUET = (".parquet", ".pq")
-METHODS = ("swap", "forward", "backward")
+METHODS = ("swap", "forward", "backward", "means")
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="Scenario file.")]
 _Files = Annotated[
     list[Path], typer.Argument(metavar="FILE...", help="Scenario files, or folders of them.")
@@ -178,14 +178,17 @@ def scenarios_reduce(
     path: _File,
     n: Annotated[int, option("-n", "N", "Scenarios to keep.")],
     out_file: _Out,
-    method: Annotated[str, option("--method", "NAME", "swap, forward or backward.")] = "swap",
+    method: Annotated[
+        str, option("--method", "NAME", "swap, forward, backward or means.")
+    ] = "swap",
     json: JsonFlag = False,
 ) -> None:
     """Keep the N scenarios that stand best for all, with their weights.
 
     What is lost is printed as the Kantorovich distance between both sets: 1 is a typical deviation
     of one series. The relative distance is 0 if nothing is lost and 1 if one scenario would do as
-    well.
+    well. The method means keeps the mean prices and calls instead, with equal weights, and prints
+    by how much they are missed.
 
     [bold]Example[/bold]
       stochbess scenarios reduce large.parquet -n 20 --out small.parquet
@@ -193,18 +196,20 @@ def scenarios_reduce(
     require_folder(out_file, PARQUET)
     if method not in METHODS:
         raise ConfigError(f"--method {method}: expected one of {', '.join(METHODS)}.")
+    from stochbess.scenario_gen.mean_selection import MeanSelection, match_means
     from stochbess.scenario_gen.reduction import reduce_scenarios
     from stochbess.scenario_gen.scenario_file import read_scenarios, write_scenarios
 
     full = read_scenarios(path)
-    found = reduce_scenarios(full, n, method)  # type: ignore[arg-type]  # checked above
+    found = (
+        match_means(full, n) if method == "means" else reduce_scenarios(full, n, method)  # type: ignore[arg-type]  # checked above
+    )
     write_scenarios(found.set, out_file)
-    numbers = {
-        "scenarios": len(found.set),
-        "of": len(full),
-        "distance": found.distance,
-        "relative_distance": found.relative,
-    }
+    numbers: dict[str, float] = {"scenarios": len(found.set), "of": len(full)}
+    if isinstance(found, MeanSelection):
+        numbers["relative_error"] = found.relative
+    else:
+        numbers |= {"distance": found.distance, "relative_distance": found.relative}
     if json:
         print_json({**numbers, "method": method, "kept": list(found.set.names)})
         return

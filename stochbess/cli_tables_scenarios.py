@@ -22,6 +22,7 @@ from stochbess.cli_output import (
 
 if TYPE_CHECKING:
     from stochbess.scenario_days import DayFile
+    from stochbess.scenario_gen.mean_selection import MeanSelection
     from stochbess.scenario_gen.reduction import Reduction
     from stochbess.scenario_gen.set_scores import SetScores
     from stochbess.scenario_gen.tree_build import TreeBuild
@@ -43,17 +44,24 @@ def show_days_made(out: Console, found: Sequence[DayFile], folder: Path) -> None
             indented(out, Text(f"and {len(failed) - _MOST_ERRORS} more (--json has all)", "dim"))
 
 
-def show_reduction(out: Console, found: Reduction, size: int, place: str) -> None:
+def show_reduction(out: Console, found: Reduction | MeanSelection, size: int, place: str) -> None:
     """What is kept, with which weight, and what that loses."""
+    from stochbess.scenario_gen.reduction import Reduction
+
     title = Text(f"{len(found.set)} of {size} scenarios  ", "bold cyan").append(place, "default")
     out.print(title.append(f"  {found.set.sha256[:12]}", "dim"))
     _synthetic(out, found.set.provenance.values())
-    section(out, "What is lost", found.metric)
-    rows = (
-        ("Kantorovich distance", number(found.distance, 4)),
-        ("relative distance", f"{number(found.relative, 4)} of that of the best single scenario"),
-        ("method", found.method),
-    )
+    if isinstance(found, Reduction):
+        section(out, "What is lost", found.metric)
+        rows = [
+            ("Kantorovich distance", number(found.distance, 4)),
+            ("relative distance", f"{number(found.relative, 4)} of the best single scenario's"),
+            ("method", found.method),
+        ]
+    else:
+        section(out, "What is lost", "mean prices, calls and money in calls, each on its own scale")
+        missed = f"{number(found.relative, 4)} of that of as many random draws"
+        rows = [("error of the means", missed), ("method", "means")]
     indented(out, pairs(*rows))
     section(out, "Kept")
     kept = zip(found.set.names, found.set.probability, strict=True)

@@ -389,8 +389,8 @@ class Scenarios(_Section):
     n: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Number of scenarios."""
     reduce_from: Annotated[int, Field(ge=2, le=10_000)] | None = None
-    """Generate that many and keep the n that represent them best, with their weights (sources
-    analog and model); null = generate n."""
+    """Generate that many and keep the n whose mean prices and calls are those of all, with equal
+    weights (sources analog and model); null = generate n."""
     min_history_days: Annotated[int, Field(ge=1, le=3_650)] = 58
     """Days of history without which no scenarios are made (source analog)."""
     neighbours: Annotated[int, Field(ge=1, le=3_650)] = 60

@@ -250,6 +250,22 @@ def test_reduce_keeps_n_and_prints_the_distance(one: Path, tmp_path: Path) -> No
     assert greedy["distance"] >= distance - 1e-12
 
 
+def test_reduce_by_means_keeps_n_with_equal_weights_and_prints_the_error(
+    one: Path, tmp_path: Path
+) -> None:
+    command = ["scenarios", "reduce", one, "-n", "4", "-o", "m.parquet", "--method", "means"]
+    found = stochbess(*command)
+    assert found.code == 0, found.err
+    assert "error of the means" in found.out and "Kantorovich" not in found.out
+    document = stochbess(*command, "--json").document()
+    kept = read_scenarios(tmp_path / "m.parquet")
+    assert document["kept"] == list(kept.names) and (kept.probability == 0.25).all()
+    assert document["method"] == "means" and "distance" not in document
+    assert float(kept.provenance["reduction_relative"]) == pytest.approx(
+        document["relative_error"], rel=1e-5
+    )
+
+
 @pytest.mark.parametrize(
     ("more", "code", "said"),
     [
@@ -420,7 +436,9 @@ def test_pictures_of_unknown_series_overlaps_and_other_formats_are_refused(
 # ------------------------------------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("name", ["generate", "reduce", "tree", "score", "plot", "show"])
+@pytest.mark.parametrize(
+    "name", ["generate", "reduce", "tree", "score", "plot", "show", "stability"]
+)
 def test_every_command_explains_itself_with_an_example(name: str) -> None:
     found = stochbess("scenarios", name, "--help")
     assert found.code == 0

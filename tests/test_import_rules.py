@@ -41,9 +41,9 @@ def rule(modules: str, ours: str, others: str, no_files: bool = False) -> Rule:
 BASE = "errors rng clock timegrid config strict_yaml"
 EVERYTHING = "models scenario_gen market battery engine evaluate reports store run_record ranks"
 WIRING = (
-    "run report cli cli_* doctor assemble conflict conversion decide robust aging_* valuation "
-    "tables tables_* cylinders lifetime lifetime_* scenario_days scenario_figure rolling rolling_* "
-    "certify certify_*"
+    "aging_* assemble certify certify_* cli cli_* conflict conversion cylinders decide doctor "
+    "lifetime lifetime_* report robust rolling rolling_* run scenario_days scenario_figure "
+    "stability tables tables_* valuation"
 )
 RULES = {
     "base": rule(BASE, "", "numpy pandas pydantic pydantic_core ruamel"),

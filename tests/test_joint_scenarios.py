@@ -413,5 +413,6 @@ def test_a_reduced_set_keeps_n_scenarios_of_the_larger_one(tmp_path: Path) -> No
     )
     case = build_case(config, zone())
     assert len(case.scenarios) == 5 and case.scenarios.provenance["reduced_from"] == "40"
-    assert np.ptp(case.probability) > 0
+    assert (case.probability == 1 / 5).all()
+    assert case.scenarios.provenance["reduction_method"] == "means"
     assert any("5 of 40 scenarios stand for all" in text for text in case.assumptions)
