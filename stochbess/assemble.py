@@ -160,6 +160,27 @@ def build_case(
     )
 
 
+def gate_of(config: Config, market: MarketData, day: date) -> datetime:
+    """The earliest gate of what is decided here and now for `day` (UTC)."""
+    return _Plan(config, market, day).gate
+
+
+def with_battery(case: Case, config: Config) -> Case:
+    """The same gate and scenarios with the battery as `config` has it; all else must be equal."""
+    plan = _Plan(config, case.market, case.horizon.first_day)
+    tariff = _tariff(config, plan.horizon)
+    data, curve = plan.model_data(tariff)
+    return replace(
+        case,
+        config=config,
+        data=data,
+        terms=_terms(config, data, tariff),
+        curve=curve,
+        cycle_cost=plan.cycle_cost,
+        judge=plan.judge,
+    )
+
+
 class _Plan:
     """Which markets are open, on which grid, by which rules; collects assumptions."""
 

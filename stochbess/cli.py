@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stochbess import __version__
+from stochbess.cli_backtest import add_backtest
 from stochbess.cli_certify import add_certify
 from stochbess.cli_command import (
     Progress,
@@ -488,6 +489,7 @@ def _show_run(view: View, json: bool) -> None:
 add_lifetime(app)
 add_certify(app)
 add_stability(scenarios_app)
+add_backtest(app)
 command(app, "value")(value)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")

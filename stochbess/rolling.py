@@ -178,7 +178,7 @@ def value_of(
     def one(d: int) -> Floats:
         day = {name: values[d] for name, values in days.items()}
         others = _others(series, probability, None if truth is not None else d)
-        return dispatch.values(day, *others)
+        return dispatch.values(day, *others)[0]
 
     started = cpu_s()
     rows: list[Floats] = []
@@ -200,6 +200,50 @@ def value_of(
     if books is not None and accounts is not None:
         causes = _causes(accounts, (seen, lived), days, books)
     return RollingValue(table, causes, lived.values, information, spent_s)
+
+
+@dataclass(frozen=True)
+class DispatchedDay:
+    """One day dispatched step by step.
+
+    Attributes
+    ----------
+    values : what was done, arrays (1, ...) by component
+    profit_eur : certified profit at the prices and the terminal value of the problem
+    plan : values by component as they were planned at the stage that was asked for, or None
+    """
+
+    values: dict[str, Floats]
+    profit_eur: float
+    plan: dict[str, Floats] | None
+
+
+def dispatch_day(
+    problem: Problem,
+    series: Series,
+    probability: Floats,
+    first_stage: Mapping[str, float],
+    information: Information,
+    truth: Series,
+    *,
+    plan_at: int | None = None,
+) -> DispatchedDay:
+    """Rolling dispatch of the day `truth`, name -> (length,), forecast from `series`.
+
+    `plan_at` is a stage as `Clock` counts them: the inside of a step, -1 before delivery. What is
+    planned there depends on nothing that is revealed later.
+
+    Raises
+    ------
+    SolverError : the dispatch fails its certificate
+    """
+    dispatch = _Dispatch(problem, first_stage, information)
+    values, plan = dispatch.values(truth, series, probability, plan_at)
+    exact = blocks(problem.binary, {n: v[None, :] for n, v in truth.items()}, np.ones(1))
+    profit_eur = -certified_cost(exact, 0, values)
+    done = by_component(problem.binary, values[None, :])
+    intended = None if plan is None else by_component(problem.binary, plan[None, :])
+    return DispatchedDay(done, profit_eur, intended)
 
 
 def _others(series: Series, probability: Floats, left_out: int | None) -> tuple[Series, Floats]:
@@ -226,11 +270,23 @@ class _Dispatch:
         self._capacity = _capacity_mw(problem.data, first_stage)
         self._decided, self._whole = _decided(t, problem.data, self._clock)
 
-    def values(self, truth: Series, series: Series, probability: Floats) -> Floats:
-        """Template columns (n,) of the day `truth`, forecast from the scenarios `series`."""
+    def values(
+        self, truth: Series, series: Series, probability: Floats, plan_at: int | None = None
+    ) -> tuple[Floats, Floats | None]:
+        """Template columns (n,) of the day `truth`, forecast from the scenarios `series`.
+
+        Beside them the plan (n,) as it stood at stage `plan_at`, if that is asked for.
+        """
         forecast = Forecast(self._data, self._clock, series, probability, truth)
         stages = self._stages(forecast, series, probability)
-        return roll(self._template, self._x, stages, self._separation)
+        order, plans = sorted(self._decided), {}
+
+        def watch(place: int, values: Floats) -> None:
+            if order[place] == plan_at:
+                plans[order[place]] = values
+
+        done = roll(self._template, self._x, stages, self._separation, watch)
+        return done, None if plan_at is None else plans[plan_at]
 
     def _stages(self, forecast: Forecast, series: Series, probability: Floats) -> Iterator[Stage]:
         template, none = self._template, np.zeros(0, np.int64)

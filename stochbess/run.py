@@ -376,7 +376,12 @@ def books_of(case: Case) -> Books:
 
 
 def check_cash(ledger: Ledger, decision: Decision) -> None:
-    """The settlement of every schedule must equal the model's profit and keep the physics.
+    """`check_profit` of the profit of a decision."""
+    check_profit(ledger, decision.scenario_profit_eur)
+
+
+def check_profit(ledger: Ledger, profit_eur: Floats) -> None:
+    """The settlement of every schedule must equal the model's profit (S,) and keep the physics.
 
     Raises
     ------
@@ -392,13 +397,13 @@ def check_cash(ledger: Ledger, decision: Decision) -> None:
                 )
     settled = ledger.scenarios["profit_eur"].to_numpy()
     gross = ledger.cash.drop(index="profit").abs().sum()[ledger.scenarios["scenario"]].to_numpy()
-    difference = np.abs(settled - decision.scenario_profit_eur)
+    difference = np.abs(settled - profit_eur)
     worst = int(np.argmax(difference / np.maximum(1.0, gross)))
     if difference[worst] > CASH_TOLERANCE * max(1.0, float(gross[worst])):
         name = ledger.scenarios["scenario"].iloc[worst]
         raise SolverError(
             f"settlement and model disagree in scenario {name}: settled {settled[worst]:.6f} EUR, "
-            f"model {decision.scenario_profit_eur[worst]:.6f} EUR. Expected agreement to "
+            f"model {profit_eur[worst]:.6f} EUR. Expected agreement to "
             f"{CASH_TOLERANCE:g} of the gross cash; this is a defect, please report the run."
         )
 

@@ -21,7 +21,7 @@ from stochbess.decide import Decision, Effort, Formulation, Problem
 from stochbess.engine.two_stage import Engine
 from stochbess.evaluate.worth import Interval, Worth
 from stochbess.models.aging_cuts import charged_eur
-from stochbess.models.data import ModelData
+from stochbess.models.data import ModelData, Reserves
 
 Floats = npt.NDArray[np.float64]
 Tell = Callable[[str, str], None]
@@ -54,7 +54,7 @@ def value_decision(
         tell("worth", "opponents: derated and full-activation reserves")
         opponents["reserve-derated deterministic"] = _derated(case, problem, mean, effort, limits)
         opponents["full-activation deterministic"] = _priced_rule(
-            case, problem, Problem(_full_activation(case.data), "two-stage"), mean, effort, limits
+            case, problem, Problem(full_activation(case.data), "two-stage"), mean, effort, limits
         )
     rp = Interval(decision.profit_lb_eur, decision.profit_ub_eur)
     return Worth(ws, rp, eev, opponents, cut_short=any(limits))
@@ -125,24 +125,28 @@ def _derated(
     power = case.config.battery.power_mw
     tried: dict[tuple[int, int], Interval] = {}
     for share in DERATINGS:
-        reserves = case.data.reserves
-        lots = (
-            int(share * power // reserves.fcr_lot_mw),
-            int(share * power // reserves.afrr_lot_mw),
-        )
+        lots, reserves = capped(case.data.reserves, power, share)
         if lots in tried:
             continue
-        capped = replace(
-            reserves,
-            fcr_max_mw=min(reserves.fcr_max_mw, lots[0] * reserves.fcr_lot_mw),
-            afrr_max_mw=min(reserves.afrr_max_mw, lots[1] * reserves.afrr_lot_mw),
-        )
-        rule = Problem(replace(case.data, reserves=capped), "two-stage")
+        rule = Problem(replace(case.data, reserves=reserves), "two-stage")
         tried[lots] = _priced_rule(case, problem, rule, mean, effort, limits)
     return max(tried.values(), key=lambda interval: interval.low)
 
 
-def _full_activation(data: ModelData) -> ModelData:
+def capped(reserves: Reserves, power_mw: float, share: float) -> tuple[tuple[int, int], Reserves]:
+    """Most lots of FCR and of aFRR at a share of the power, and the reserves capped at them."""
+    lots = (
+        int(share * power_mw // reserves.fcr_lot_mw),
+        int(share * power_mw // reserves.afrr_lot_mw),
+    )
+    return lots, replace(
+        reserves,
+        fcr_max_mw=min(reserves.fcr_max_mw, lots[0] * reserves.fcr_lot_mw),
+        afrr_max_mw=min(reserves.afrr_max_mw, lots[1] * reserves.afrr_lot_mw),
+    )
+
+
+def full_activation(data: ModelData) -> ModelData:
     """Hold energy for a whole block of full activation instead of the rule's duration."""
     longest = float(data.grid.block_hours.max())
     return replace(data, reserves=replace(data.reserves, afrr_energy_h=longest))

@@ -39,11 +39,14 @@ def rule(modules: str, ours: str, others: str, no_files: bool = False) -> Rule:
 
 
 BASE = "errors rng clock timegrid config strict_yaml"
-EVERYTHING = "models scenario_gen market battery engine evaluate reports store run_record ranks"
+EVERYTHING = (
+    "models scenario_gen market battery engine evaluate reports store store_backtest run_record "
+    "ranks"
+)
 WIRING = (
-    "aging_* assemble certify certify_* cli cli_* conflict conversion cylinders decide doctor "
-    "lifetime lifetime_* report robust rolling rolling_* run scenario_days scenario_figure "
-    "stability tables tables_* valuation"
+    "aging_* assemble backtest backtest_* certify certify_* cli cli_* conflict conversion "
+    "cylinders decide doctor lifetime lifetime_* report robust rolling rolling_* run "
+    "scenario_days scenario_figure stability tables tables_* valuation"
 )
 RULES = {
     "base": rule(BASE, "", "numpy pandas pydantic pydantic_core ruamel"),

@@ -8,7 +8,7 @@ that only keep account of others (stored energy, slacks, wear) are never fixed: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,25 +51,32 @@ class Stage:
 
 
 def roll(
-    template: Template, x: Floats, stages: Iterable[Stage], separation: Separation | None = None
+    template: Template,
+    x: Floats,
+    stages: Iterable[Stage],
+    separation: Separation | None = None,
+    watch: Callable[[int, Floats], None] | None = None,
 ) -> Floats:
     """Template columns (n,) after all stages, the here-and-now columns at `x`.
 
     The last stage must hold the true data of the whole scenario: it only keeps account. Columns of
-    rows added by need are then at their truth.
+    rows added by need are then at their truth. `watch` is shown the plan (n,) of every stage, by
+    its place in `stages`: what was decided before and what is intended for the rest.
 
     Raises
     ------
     SolverError : a stage has no solution (recourse must be complete), or there is no stage
     """
     rolling: RollingLP | None = None
-    for stage in stages:
+    for place, stage in enumerate(stages):
         if rolling is None:
             rolling = RollingLP(template, x, stage.xi, separation)
         rolling.see(stage.xi, stage.caution)
         rolling.solve()
         rolling.make_whole(stage.either_or)
         tentative = rolling.make_feasible(stage.planned)
+        if watch is not None:
+            watch(place, rolling.values)
         rolling.fix(stage.decided)
         rolling.release(tentative)
     if rolling is None:
