@@ -143,10 +143,38 @@ class Asset:
 
 
 @dataclass(frozen=True)
+class BidMenu:
+    """Prices at which aFRR capacity may be offered, (B, K) per direction, likeliest award first.
+
+    A bid counts as accepted in a scenario whose published price of the block reaches its threshold.
+    """
+
+    up_eur_mw_h: Floats
+    down_eur_mw_h: Floats
+    up_threshold_eur_mw_h: Floats
+    down_threshold_eur_mw_h: Floats
+
+    @property
+    def size(self) -> int:
+        """Number of prices K."""
+        return int(self.up_eur_mw_h.shape[1])
+
+    def price_eur_mw_h(self, direction: str) -> Floats:
+        """(B, K) prices of a direction, "up" or "down"."""
+        return self.up_eur_mw_h if direction == "up" else self.down_eur_mw_h
+
+    def threshold_eur_mw_h(self, direction: str) -> Floats:
+        """(B, K) published prices from which on the bids of a direction are accepted."""
+        up, down = self.up_threshold_eur_mw_h, self.down_threshold_eur_mw_h
+        return up if direction == "up" else down
+
+
+@dataclass(frozen=True)
 class Reserves:
     """Capacity products, lots and energy rules of the rulebook (docs/math.md, section Reserves).
 
-    Committed capacity, (B,) per product, was sold earlier: it binds and earns nothing here.
+    Committed capacity, (B,) per product, was sold earlier: it binds and earns nothing here. A bid
+    menu, where there is one, offers aFRR at K prices per block and direction, pay-as-bid.
     """
 
     fcr: Stage
@@ -164,6 +192,7 @@ class Reserves:
     committed_fcr_mw: Floats
     committed_afrr_up_mw: Floats
     committed_afrr_down_mw: Floats
+    menu: BidMenu | None = None
 
     @property
     def any(self) -> bool:
@@ -180,13 +209,23 @@ class Reserves:
 
 @dataclass(frozen=True)
 class EnergyMarkets:
-    """Day-ahead as here-and-now or recourse, intraday as recourse; committed day-ahead (N,)."""
+    """Day-ahead as here-and-now or recourse, intraday as recourse; committed day-ahead (N,).
+
+    `curve_price_eur_mwh` (N, J) are the prices of the points of a price-quantity order, J = 0 for
+    one quantity whatever the price.
+    """
 
     day_ahead: Stage
     intraday: bool
     half_spread_eur_mwh: float
     liquidity_mw: float
     committed_day_ahead_mw: Floats
+    curve_price_eur_mwh: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+
+    @property
+    def curve_points(self) -> int:
+        """Points of each day-ahead curve; 0 = one quantity whatever the price."""
+        return int(self.curve_price_eur_mwh.shape[1]) if self.day_ahead == "here_and_now" else 0
 
 
 @dataclass(frozen=True)

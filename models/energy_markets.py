@@ -26,6 +26,8 @@ def add_energy_markets(m: Any, data: ModelData) -> None:
             return min(0.0, -limit - float(sold[n])), max(0.0, limit - float(sold[n]))
 
         m.day_ahead_mw = pyo.Var(range(grid.n_day_ahead), bounds=box)
+        if energy.curve_points:
+            _add_curve(m, data, box)
     if energy.intraday:
         m.buy_mw = pyo.Var(steps, bounds=(0, energy.liquidity_mw))
         m.sell_mw = pyo.Var(steps, bounds=(0, energy.liquidity_mw))
@@ -76,6 +78,26 @@ def add_energy_markets(m: Any, data: ModelData) -> None:
             for t in steps
         )
     )
+
+
+def _add_curve(m: Any, data: ModelData, box: Any) -> None:
+    """A price-quantity order per unit; exposes `m.day_ahead_curve_mw`, what is offered at a price.
+
+    `m.day_ahead_mw` is then what clears at the scenario's price.
+    """
+    units, n_points = range(data.grid.n_day_ahead), data.energy.curve_points
+    points = range(n_points)
+    m.day_ahead_curve_mw = pyo.Var(units, points, bounds=lambda m, n, _: box(m, n))
+
+    @m.Constraint(units, range(n_points - 1), doc="(136) a dearer point sells no less")
+    def curve_rises(m: Any, n: int, j: int) -> Any:
+        return m.day_ahead_curve_mw[n, j + 1] - m.day_ahead_curve_mw[n, j] >= 0
+
+    @m.Constraint(units, doc="(137a) what clears is the curve at the price of the scenario")
+    def cleared(m: Any, n: int) -> Any:
+        share = m.xi.day_ahead_curve_frac
+        offered = sum(share[n * n_points + j] * m.day_ahead_curve_mw[n, j] for j in points)
+        return m.day_ahead_mw[n] - offered == 0
 
 
 def add_power_balance(m: Any, data: ModelData) -> None:

@@ -28,8 +28,12 @@ def add_capacity(m: Any, data: ModelData) -> None:
     }
     for name, (stage, lot, committed) in products.items():
         tops = [0 if stage == "off" else max_lots(data, name, b) for b in blocks]
-        lots = pyo.Var(blocks, domain=domain, bounds=lambda _, b, tops=tops: (0, tops[b]))
+        menu = res.menu is not None and name != "fcr"
+        kind = pyo.NonNegativeReals if menu else domain  # what is awarded follows from the offers
+        lots = pyo.Var(blocks, domain=kind, bounds=lambda _, b, tops=tops: (0, tops[b]))
         m.add_component(f"{name}_lots", lots)
+        if menu:
+            _add_menu(m, data, name, tops)
         total = {b: float(committed[b]) + lot * lots[b] for b in blocks}
         m.add_component(f"{name}_mw", pyo.Expression(blocks, rule=lambda _, b, x=total: x[b]))
 
@@ -41,12 +45,12 @@ def add_capacity(m: Any, data: ModelData) -> None:
     @m.Constraint(blocks, doc="(8a) upward power with the recharge band of a limited reservoir")
     def recharge_band_up(m: Any, b: int) -> Any:
         limit = band(data.asset.discharge_limit_mw, res.committed_afrr_up_mw, b)
-        return res.recharge_factor * m.fcr_mw[b] + m.afrr_up_mw[b] <= limit
+        return res.recharge_factor * m.fcr_mw[b] + _offered_mw(m, data, "afrr_up", b) <= limit
 
     @m.Constraint(blocks, doc="(8b) downward power with the recharge band")
     def recharge_band_down(m: Any, b: int) -> Any:
         limit = band(data.asset.charge_limit_mw, res.committed_afrr_down_mw, b)
-        return res.recharge_factor * m.fcr_mw[b] + m.afrr_down_mw[b] <= limit
+        return res.recharge_factor * m.fcr_mw[b] + _offered_mw(m, data, "afrr_down", b) <= limit
 
     if res.integer_lots and res.fcr != "off" and res.afrr != "off":
         cuts = {
@@ -59,7 +63,39 @@ def add_capacity(m: Any, data: ModelData) -> None:
         @m.Constraint(list(cuts), doc="(9) integer hull of the lots that fit into a block")
         def lot_hull(m: Any, b: int, name: str, i: int) -> Any:
             slope, top = cuts[b, name, i]
-            return m.component(f"{name}_lots")[b] - slope * m.fcr_lots[b] <= top
+            return _offered_lots(m, data, name, b) - slope * m.fcr_lots[b] <= top
+
+
+def _add_menu(m: Any, data: ModelData, name: str, tops: list[float]) -> None:
+    """Offers at each price of the menu; the lots of the product become what is awarded."""
+    res, blocks = data.reserves, range(data.grid.n_blocks)
+    prices = range(0 if res.menu is None else res.menu.size)
+    domain = pyo.NonNegativeIntegers if res.integer_lots else pyo.NonNegativeReals
+    offers = pyo.Var(blocks, prices, domain=domain, bounds=lambda _, b, k: (0, tops[b]))
+    m.add_component(f"{name}_offer", offers)
+    accepted = m.xi.component(f"{name}_accepted")
+
+    def awarded(m: Any, b: int) -> Any:
+        won = sum(accepted[b * len(prices) + k] * offers[b, k] for k in prices)
+        return m.component(f"{name}_lots")[b] - won == 0
+
+    m.add_component(
+        f"{name}_awarded",
+        pyo.Constraint(blocks, rule=awarded, doc="(138) lots awarded are the accepted offers"),
+    )
+
+
+def _offered_lots(m: Any, data: ModelData, name: str, b: int) -> Any:
+    """Lots that may all be awarded: with a menu the sum of its offers."""
+    if data.reserves.menu is None:
+        return m.component(f"{name}_lots")[b]
+    return sum(m.component(f"{name}_offer")[b, k] for k in range(data.reserves.menu.size))
+
+
+def _offered_mw(m: Any, data: ModelData, name: str, b: int) -> Any:
+    res = data.reserves
+    sold = res.committed_afrr_up_mw if name == "afrr_up" else res.committed_afrr_down_mw
+    return float(sold[b]) + res.afrr_lot_mw * _offered_lots(m, data, name, b)
 
 
 def add_activation(m: Any, data: ModelData) -> None:

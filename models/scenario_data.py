@@ -20,6 +20,8 @@ def scenario_series(data: ModelData) -> dict[str, int]:
     lengths: dict[str, int] = {}
     if energy.day_ahead != "off":
         lengths["day_ahead_eur_mwh"] = grid.n_day_ahead
+    if energy.curve_points:
+        lengths["day_ahead_curve_frac"] = grid.n_day_ahead * energy.curve_points
     if energy.intraday:
         lengths["intraday_eur_mwh"] = grid.n_steps
     lengths["imbalance_long_eur_mwh"] = grid.n_steps
@@ -29,6 +31,9 @@ def scenario_series(data: ModelData) -> dict[str, int]:
         lengths["fcr_activation_frac"] = grid.n_steps
         lengths["afrr_up_eur_mw_h"] = grid.n_blocks
         lengths["afrr_down_eur_mw_h"] = grid.n_blocks
+        if reserves.menu is not None:
+            for direction in ("up", "down"):
+                lengths[f"afrr_{direction}_accepted"] = grid.n_blocks * reserves.menu.size
         lengths["activation_up_frac"] = grid.n_steps
         lengths["activation_down_frac"] = grid.n_steps
         lengths["activation_up_eur_mwh"] = grid.n_steps

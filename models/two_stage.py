@@ -68,18 +68,41 @@ def here_and_now(m: Any, data: ModelData) -> list[Any]:
     """The variables that must be the same in all scenarios (nonanticipativity)."""
     variables: list[Any] = []
     if data.reserves.any:
-        for lots in (m.fcr_lots, m.afrr_up_lots, m.afrr_down_lots):
+        afrr = (
+            (m.afrr_up_lots, m.afrr_down_lots)
+            if data.reserves.menu is None
+            else (m.afrr_up_offer, m.afrr_down_offer)
+        )
+        for lots in (m.fcr_lots, *afrr):
             variables.extend(lots.values())
-    if data.energy.day_ahead == "here_and_now":
+    if data.energy.curve_points:
+        variables.extend(m.day_ahead_curve_mw.values())
+    elif data.energy.day_ahead == "here_and_now":
         variables.extend(m.day_ahead_mw.values())
     return variables
 
 
 def _capacity_income(m: Any, data: ModelData) -> Any:
-    """FCR is paid per MW and block, aFRR per MW and hour; awarded with certainty."""
+    """FCR is paid per MW and block, aFRR per MW and hour.
+
+    Awarded with certainty at the price of the scenario, or, with a menu, at the own bid if it is
+    accepted (139).
+    """
     if not data.reserves.any:
         return 0.0
     hours, res = data.grid.block_hours, data.reserves
+    if res.menu is not None:
+        fcr = sum(
+            m.xi.fcr_eur_mw[b] * res.fcr_lot_mw * m.fcr_lots[b] for b in range(data.grid.n_blocks)
+        )
+        return fcr + sum(
+            float(hours[b]) * res.afrr_lot_mw * float(res.menu.price_eur_mw_h(way)[b, k])
+            * m.xi.component(f"afrr_{way}_accepted")[b * res.menu.size + k]
+            * m.component(f"afrr_{way}_offer")[b, k]
+            for way in ("up", "down")
+            for b in range(data.grid.n_blocks)
+            for k in range(res.menu.size)
+        )  # fmt: skip
     return sum(
         m.xi.fcr_eur_mw[b] * res.fcr_lot_mw * m.fcr_lots[b]
         + float(hours[b])

@@ -155,8 +155,8 @@ def _assumed(book: FactBook, material: Material, kind: str) -> tuple[str, ...]:
 
 
 def _no_worth_reason(material: Material) -> str:
-    if material.formulation != "two-stage":
-        return "defined for a two-stage decision only; this one knows a single future"
+    if material.formulation == "deterministic":
+        return "defined for a stochastic decision only; this one knows a single future"
     if material.config["risk"]["cvar_weight"]:
         return "these measures compare expectations, and this run weighs risk (risk.cvar_weight)"
     return "left out when the run was solved, by --no-worth"

@@ -56,12 +56,24 @@ WORTH = {
         "gain over the mean scenario with energy held for uninterrupted calls",
         "gain_over_full_activation",
     ),
+    "gain over mean planned again at every node": (
+        "over rolling mean",
+        "gain over planning for the mean of what is left again at every node",
+        "gain_over_rolling_mean",
+    ),
+    "gain over two-stage bids": (
+        "over two-stage bids",
+        "gain over the bids of the two-stage problem, lived on the tree",
+        "gain_over_two_stage_bids",
+    ),
 }
 # Whose decision a gain is over: completes "the opponent decides ...".
 OPPONENT = {
     "gain_over_derated": "for the mean scenario with reserve capped, the cap tuned on these "
     "scenarios",
     "gain_over_full_activation": "for the mean scenario with energy held for uninterrupted calls",
+    "gain_over_rolling_mean": "for the mean of what is left, again at every node",
+    "gain_over_two_stage_bids": "with the whole day in view once it has bid",
 }
 PROVENANCE = {
     "source": "Scenario source",

@@ -12,6 +12,7 @@ accepted more often than this says.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -146,6 +147,34 @@ def price_belief(view: MarketData, direction: str, day: date, block: int) -> Pri
     )
     bandwidth = max(KERNEL * spread * effective**-0.2, 1e-3)
     return PriceBelief(centre[order], share, bandwidth)
+
+
+def accepted_from(published: Array, probability: Array, levels: Sequence[float]) -> Array:
+    """Published price from which on a bid is accepted in as much of the scenarios as its level.
+
+    Bid and scenarios come from different models of the same price; what ties them is that the
+    dearest scenarios accept. The share is met as nearly as the scenarios' weights allow.
+
+    Parameters
+    ----------
+    published : (S, B) published price of every block in every scenario
+    probability : (S,)
+    levels : K probabilities of acceptance
+
+    Returns
+    -------
+    (B, K) thresholds, inf where a level is nearer to never
+    """
+    out = np.empty((published.shape[1], len(levels)))
+    for b, column in enumerate(published.T):
+        prices = np.unique(column)[::-1]
+        share = np.array([probability[column >= price].sum() for price in prices])
+        share /= probability.sum()
+        for k, level in enumerate(levels):
+            at = int(np.argmin(np.abs(share - level)))
+            never = level < abs(float(share[at]) - level)
+            out[b, k] = np.inf if never else prices[at]
+    return out
 
 
 def _log_prices(view: MarketData, direction: str, day: date) -> tuple[Array, date]:

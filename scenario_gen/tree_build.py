@@ -82,7 +82,7 @@ def build_tree(
     probability, first = [1.0], 0
     for k, (stage, n) in enumerate(zip(used, branching, strict=True), start=1):
         vectors = _stage_vectors(scenarios, stage, factors)
-        split = [_children(vectors, p, bundle, n, metric) for bundle in bundles]
+        split = [split_bundle(vectors, p, bundle, n, metric) for bundle in bundles]
         above, bundles = first, []
         first = len(parent)
         for position, groups in enumerate(split):
@@ -146,7 +146,7 @@ def _stage_vectors(scenarios: ScenarioSet, stage: Stage, factors: dict[str, floa
     return np.concatenate([*parts, np.zeros((len(scenarios), 0))], axis=1)
 
 
-def _children(
+def split_bundle(
     vectors: Array, p: Array, bundle: Ints, n: int, metric: Metric
 ) -> list[tuple[int, Ints]]:
     """Medoid and members of at most `n` groups of a bundle, in the order of their medoids."""

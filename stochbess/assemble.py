@@ -29,6 +29,7 @@ from stochbess.config import Config
 from stochbess.conversion import Conversion, constant_only, conversion_of
 from stochbess.errors import ConfigError, DataError, ScenarioError
 from stochbess.market.data import MarketData, load_market
+from stochbess.market.order_curve import price_points
 from stochbess.market.reference import REFERENCE_DAY, reference_market
 from stochbess.market.rules import MarketRule, rules_for
 from stochbess.market.settlement import SettlementTerms
@@ -36,6 +37,7 @@ from stochbess.market.tariffs import Tariff, build_tariff
 from stochbess.models.data import (
     Aging,
     Asset,
+    BidMenu,
     EnergyMarkets,
     Fees,
     Grid,
@@ -43,7 +45,9 @@ from stochbess.models.data import (
     Reserves,
     Terminal,
 )
+from stochbess.offers import with_offer_data
 from stochbess.scenario_gen.analog import analog_scenarios
+from stochbess.scenario_gen.award import BLOCKS, PROXY_NOTE, accepted_from, price_belief
 from stochbess.scenario_gen.fit_store import FitStore
 from stochbess.scenario_gen.joint import joint_scenarios
 from stochbess.scenario_gen.mean_selection import match_means
@@ -143,6 +147,8 @@ def build_case(
     series = plan.series(scenarios)
     tariff = _tariff(config, plan.horizon)
     data, curve = plan.model_data(tariff)
+    data = plan.with_offers(data, scenarios)
+    series = with_offer_data(series, data)
     return Case(
         config=config,
         market=market,
@@ -456,8 +462,14 @@ class _Plan:
             self.assumptions += [
                 f"aFRR bids stand {afrr.depth_mw:g} MW deep in the merit order and are called "
                 f"linearly over the next {afrr.width_mw:g} MW.",
-                "aFRR capacity is awarded with certainty at the published average price "
-                "(pay-as-bid market).",
+                *(
+                    ()
+                    if afrr.bid_menu
+                    else (
+                        "aFRR capacity is awarded with certainty at the published average price "
+                        "(pay-as-bid market).",
+                    )
+                ),
                 "aFRR energy prices are proxies clipped to [0, 600] EUR/MWh: quarter hours in "
                 "which a provider would be paid to charge are missing.",
             ]
@@ -527,6 +539,43 @@ class _Plan:
         )
         terminal = self._terminal(asset)
         return ModelData(grid, asset, self._reserves(), energy, fees, terminal, aging), curve
+
+    def with_offers(self, data: ModelData, scenarios: ScenarioSet) -> ModelData:
+        """`data` with the prices of the offers, from what the scenarios expect."""
+        if self.config.markets.afrr.bid_menu and self.afrr:
+            menu = self._menu(scenarios)
+            data = replace(data, reserves=replace(data.reserves, menu=menu))
+        n_points = self.config.markets.day_ahead.curve_points
+        if n_points == 1 or data.energy.day_ahead != "here_and_now":
+            return data
+        tick = self.rules["day_ahead"].number("tick_eur_mwh")
+        prices = scenarios.values["day_ahead_eur_mwh"]
+        points = price_points(prices, scenarios.probability, n_points, tick)
+        self.assumptions.append(
+            f"Day-ahead curves of {n_points} points stand at quantiles of the scenarios' prices; "
+            "between points the quantity is interpolated, beyond them it is that of the last."
+        )
+        return replace(data, energy=replace(data.energy, curve_price_eur_mwh=points))
+
+    def _menu(self, scenarios: ScenarioSet) -> BidMenu:
+        """Capacity bids by their probability of award, and where they count as accepted.
+
+        The price of a bid comes from the history of published prices (49); the scenarios in which
+        it is accepted are the dearest ones, in number as the probability says.
+        """
+        levels, view = self.config.markets.afrr.bid_menu, self.market.as_of(self.gate)
+        places = [(day, block) for day in self.horizon.days for block in range(BLOCKS)]
+        found: dict[str, Floats] = {}
+        for way in ("up", "down"):
+            beliefs = [price_belief(view, way, day, block) for day, block in places]
+            found[way] = np.array([[b.bid_for(level) for level in levels] for b in beliefs])
+            published = scenarios.values[f"afrr_{way}_eur_mw_h"]
+            found[f"{way}_threshold"] = accepted_from(published, scenarios.probability, levels)
+        self.assumptions.append(
+            "aFRR capacity bids are paid as bid and accepted with the stated probabilities in the "
+            "scenarios with the highest published prices; " + PROXY_NOTE + "."
+        )
+        return BidMenu(found["up"], found["down"], found["up_threshold"], found["down_threshold"])
 
     def _reserves(self) -> Reserves:
         config, markets = self.config, self.config.markets
@@ -760,6 +809,12 @@ def _terms(
         intraday_liquidity_mw=config.markets.intraday.liquidity_mw,
         **nodes,
     )
+
+
+def series_of_leaves(case: Case, leaves: ScenarioSet) -> dict[str, Floats]:
+    """Scenario data of the model for other scenarios of the same decision: leaves of a tree."""
+    plan = _Plan(case.config, case.market, case.horizon.first_day)
+    return with_offer_data(plan.series(leaves), case.data)
 
 
 def without_battery(case: Case) -> Case:

@@ -33,6 +33,7 @@ from stochbess.evaluate.sampling import (
     scenarios_needed,
 )
 from stochbess.market.data import MarketData
+from stochbess.offers import first_stage_of
 from stochbess.rng import stream
 from stochbess.run import effort_of, solve
 from stochbess.run_record import canonical_json, code_sha256
@@ -159,8 +160,7 @@ def certify(
     if first_stage is None:
         tell("decide", f"the decision on {config.scenarios.n} scenarios")
         run = solve(config, market=market, worth=False, store=store, progress=tell)
-        quantity = (float(q) for q in run.bids["quantity"])
-        first_stage = dict(zip(run.bids["variable"].astype(str), quantity, strict=True))
+        first_stage = first_stage_of(run.frames)
         run_id, decided_on = run.run_id, len(run.frames["scenarios"])
         in_sample_eur = float(run.fact("profit").value or 0.0)
     n = config.scenarios.n
@@ -208,6 +208,11 @@ def certify(
 
 
 def _require(config: Config, replications: int, out_of_sample: int, target_frac: float) -> None:
+    if config.markets.day_ahead.curve_points > 1 or config.markets.afrr.bid_menu:
+        raise ConfigError(
+            "the certificate prices single quantities; set markets.day_ahead.curve_points=1 and "
+            "markets.afrr.bid_menu=[]."
+        )
     if replications < 2 or out_of_sample < 2:
         raise ConfigError(
             f"{replications} replications and {out_of_sample} scenarios out of sample; expected at "

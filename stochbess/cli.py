@@ -112,7 +112,7 @@ def solve(
     options: CaseOptions,
     report: ReportOptions,
     formulation: Annotated[
-        str, option("--formulation/-f", "NAME", "two-stage (default) or deterministic.")
+        str, option("--formulation/-f", "NAME", "two-stage, deterministic or multi-stage.")
     ] = FORMULATIONS[0],
     separate_days: Annotated[
         bool,
@@ -178,9 +178,18 @@ def solve(
         from stochbess.cli_bids import write_bids
 
         write_bids(view.record, view.frames["bids"], bids)
+        _write_curves(view, bids)
     _show_run(view, json)
     if report.wanted:
         _write_report(view, report.report_dir, quiet)
+
+
+def _write_curves(view: View, bids: Path) -> None:
+    """Day-ahead curves go beside the bids, in a file of their own."""
+    if "curve" in view.frames:
+        from stochbess.cli_curve import curve_path, write_curves
+
+        write_curves(view.record, view.frames["curve"], curve_path(bids))
 
 
 def _solve_days(config: Config, json: bool, quiet: bool) -> None:
@@ -429,6 +438,7 @@ def runs_show(
                 f"{bids}. Repeat it with `stochbess solve`."
             )
         write_bids(view.record, view.frames["bids"], bids)
+        _write_curves(view, bids)
     if picture is not None:
         from stochbess.cli_picture import draw_run
 

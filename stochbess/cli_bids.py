@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 
@@ -39,12 +40,19 @@ def write_bids(record: RunRecord, bids: pd.DataFrame, path: Path) -> None:
     ------
     ReportError : the file cannot be written; nothing is left behind
     """
+    with written_whole(path) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(_rows(record, bids))
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[IO[str]]:
+    """A text file that replaces `path` when the block ends, or leaves it as it is if it fails."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("x", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(_rows(record, bids))
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

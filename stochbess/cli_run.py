@@ -61,6 +61,8 @@ _WORTH = {
     "VSS = RP - EEV": "what planning for uncertainty adds",
     "gain over reserve-derated deterministic": "mean scenario, reserve capped, cap tuned",
     "gain over full-activation deterministic": "mean scenario, energy held for full calls",
+    "gain over mean planned again at every node": "the mean of what each node still expects",
+    "gain over two-stage bids": "bids that count on a clairvoyant day, lived on the tree",
 }
 
 
@@ -153,7 +155,12 @@ def _day_ahead(out: Console, view: View) -> None:
     energy = bids[bids["market"] == "day-ahead"]
     if energy.empty:
         return
-    section(out, "Day-ahead positions", "MW, + sells and - buys, by local start of delivery")
+    note = "MW, + sells and - buys, by local start of delivery"
+    if "curve" in view.frames:
+        _day_ahead_curves(out, view)
+        section(out, "Day-ahead positions that clear on average", note)
+    else:
+        section(out, "Day-ahead positions", note)
     per_line = max(4, min(_UNITS_A_LINE, (out.width - 2) // 8))
     rows = list(zip(energy["start_local"].astype(str), energy["mw"].astype(float), strict=True))
     days = list(dict.fromkeys(start[:10] for start, _ in rows))
@@ -169,6 +176,23 @@ def _day_ahead(out: Console, view: View) -> None:
                 powers.append(" " * (8 - cell.cell_len)).append_text(cell)
             indented(out, clocks)
             indented(out, powers)
+
+
+def _day_ahead_curves(out: Console, view: View) -> None:
+    """MW of every point with its price, as many as fit on a line."""
+    curve = view.frames["curve"]
+    section(out, "Day-ahead curves to offer", "MW at EUR/MWh, + sells; linear between points")
+    most = max(2, (out.width - 22) // 19)
+    for start, points in curve.groupby("start_local", sort=True):
+        line = Text(f"{str(start)[11:]}  ", "dim")
+        rows = list(zip(points["mw"], points["price_eur_mwh"], strict=True))
+        for mw, price in rows[:most]:
+            cell = _power(float(mw), 3, signed=True)
+            line.append(" " * max(0, 8 - cell.cell_len)).append_text(cell)
+            line.append(f" at {float(price):<7.2f}", "dim")
+        if len(rows) > most:
+            line.append(f" and {len(rows) - most} more")
+        indented(out, line)
 
 
 # ------------------------------------------------------------------------------------ the money
@@ -269,7 +293,7 @@ def _signed_bar(out: Console, length: int, room: int) -> Text:
 
 def _worth(out: Console, view: View) -> None:
     worth = view.frames.get("worth")
-    if worth is None and view.record.formulation != "two-stage":
+    if worth is None and view.record.formulation == "deterministic":
         return
     section(out, "What the stochastic solution is worth", "EUR, proven lower and upper bounds")
     if worth is None:
@@ -298,6 +322,8 @@ def _worth(out: Console, view: View) -> None:
     if any(str(name).startswith("gain") for name in worth["measure"]):
         weak = "The mean scenario is a weak opponent where reserve is sold: averaged calls never"
         rest = "empty the battery. Judge the method by the gain over reserve-derated, not by VSS."
+        if view.record.formulation == "multi-stage":
+            rest = "empty the battery. Judge the method by the gain over the two-stage bids."
         indented(out, Text(f"{weak} {rest}", "dim"))
 
 
@@ -418,6 +444,17 @@ def _ending(out: Console, view: View) -> None:
         texts.append(
             "Intraday trades and answers to calls are recourse: they differ by scenario and are no "
             "part of the offer."
+        )
+    elif record.formulation == "multi-stage":
+        texts.append(
+            "Decisions of a tree know what is revealed up to their node: the gates one by one, and "
+            "the delivery in windows, whose calls are known as a whole when the unit is run. "
+            f"{number(100 * (view.value('tree_foretold') or 0.0), 1)} % of the delivery no longer "
+            "branches and is told in advance."
+        )
+        texts.append(
+            f"Nodes: {view.words('tree_nodes')}. Profits of different trees are not comparable; "
+            "`stochbess value` lives the bids step by step."
         )
     elif view.config["scenarios"]["source"] == "realised":
         texts.append(

@@ -92,6 +92,8 @@ Zone = Annotated[
 Gate = Annotated[
     str, _text("a local time such as D-1 07:00", r"^D(-[1-9])? ([01][0-9]|2[0-3]):[0-5][0-9]$")
 ]
+AcceptedFrac = Annotated[float, Field(gt=0, lt=1)]
+Branches = Annotated[int, Field(ge=1, le=1_000)]
 Listed = Field(strict=False, max_length=1_000)  # a YAML list is kept as a tuple
 
 # ------------------------------------------------------------------------------------ sections
@@ -221,6 +223,9 @@ class DayAhead(_Section):
     here_and_now: bool = True
     """true: positions are fixed before prices are known, as at gate closure; false: in hindsight of
     the scenario, an optimistic bound."""
+    curve_points: Annotated[int, Field(ge=1, le=256)] = 1
+    """Points of the price-quantity curve that is offered in each unit when positions are fixed at
+    gate closure; 1 = one quantity whatever the price."""
 
 
 class Intraday(_Section):
@@ -264,6 +269,9 @@ class Afrr(_Section):
     15,000 EUR/MWh is unverified."""
     bid_down_eur_mwh: Price | None = None
     """Energy bid price downward, most to pay; null = pays the marginal price. Limit unverified."""
+    bid_menu: Annotated[tuple[AcceptedFrac, ...], Listed] = ()
+    """Capacity bid prices, by their probability of being accepted, falling, e.g. [0.9, 0.6, 0.3];
+    none = award with certainty at the published price."""
     activation_fallback: Literal["none", "reference"] = "none"
     """Activation signal where the data hold none: none, or the synthetic reference signal, labelled
     in the report."""
@@ -400,6 +408,28 @@ class Scenarios(_Section):
     and labelled so in the report."""
 
 
+class Tree(_Section):
+    """The scenario tree of the multi-stage formulation, grown from the scenarios."""
+
+    file: FilePath | None = None
+    """Tree file, relative to the working directory; null = grown as below."""
+    reserves: Branches = 1
+    """Children after the reserve gates. More than one lets the day-ahead bids depend on the result
+    of the reserve auctions."""
+    day_ahead: Branches = 4
+    """Children of a node when the day-ahead prices become known."""
+    intraday: Branches = 1
+    """Children of a node when the intraday prices become known."""
+    delivery: Annotated[tuple[Branches, ...], Field(strict=False, min_length=1, max_length=96)] = (
+        2,
+        2,
+        2,
+        2,
+    )
+    """Children of a node in each window of the delivery, the windows being equal parts of the
+    horizon: trades of a window are decided before its calls are known."""
+
+
 class Solver(_Section):
     """How the decision is computed."""
 
@@ -440,6 +470,7 @@ class _Sections(_Section):
     aging: Aging = Aging()
     risk: Risk = Risk()
     scenarios: Scenarios = Scenarios()
+    tree: Tree = Tree()
     solver: Solver = Solver()
     report: Report = Report()
 

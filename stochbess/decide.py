@@ -39,13 +39,14 @@ from stochbess.models.loss_cuts import FILL_ORDER, bends_of
 from stochbess.models.two_stage import two_stage
 
 Floats = npt.NDArray[np.float64]
-Formulation = Literal["deterministic", "two-stage"]
+Formulation = Literal["deterministic", "two-stage", "multi-stage"]
 Method = Literal[Engine, "cylinders"]
 # Part of the requested gap that the relaxation may use; the rest is for excluding loop flows.
 _RELAXATION_SHARE = 0.8
 # Either-or columns of the recourse; every other whole column is a lot.
 _EITHER_OR = ("discharging", *FILL_ORDER)
-BUILD = {"deterministic": deterministic, "two-stage": two_stage}
+# A path of the tree is a scenario of the two-stage model; see stochbess.multi_stage.
+BUILD = {"deterministic": deterministic, "two-stage": two_stage, "multi-stage": two_stage}
 
 
 @dataclass(frozen=True)

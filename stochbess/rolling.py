@@ -25,6 +25,7 @@ from stochbess.engine.template import Template
 from stochbess.evaluate.ledger import Books, Ledger, keep_ledger
 from stochbess.models.data import ModelData
 from stochbess.models.loss_cuts import FILL_ORDER
+from stochbess.offers import judged_by_price, paid_series, with_offer_data
 from stochbess.rolling_forecast import Clock, Forecast, Information, safety_mwh
 from stochbess.run import books_of, check_cash
 
@@ -146,7 +147,7 @@ def realised_series(case: Case) -> dict[str, Floats]:
     scenarios = config.scenarios.model_copy(update={"source": "realised"})
     day = config.market.model_copy(update={"day": case.horizon.first_day})
     known = config.model_copy(update={"scenarios": scenarios, "market": day})
-    return build_case(known, case.market).series
+    return with_offer_data(build_case(known, case.market).series, judged_by_price(case.data))
 
 
 def value_of(
@@ -193,7 +194,10 @@ def value_of(
     lived = replace(seen, values=by_component(problem.binary, values), scenario_profit_eur=-cost)
     accounts = None
     if books is not None:
-        accounts = tuple(keep_ledger(names, weight, d.values, days, books) for d in (seen, lived))
+        accounts = tuple(
+            keep_ledger(names, weight, d.values, paid_series(days, d.values, problem.data), books)
+            for d in (seen, lived)
+        )
         check_cash(accounts[1], lived)
     table = _days_table(names, weight, seen, lived, accounts)
     causes = pd.DataFrame(index=names)
@@ -346,7 +350,13 @@ def _capacity_mw(data: ModelData, first_stage: Mapping[str, float]) -> tuple[Flo
     res, blocks_ = data.reserves, range(data.grid.n_blocks)
 
     def sold(side: str, committed: Floats) -> Floats:
-        lots = [first_stage.get(f"afrr_{side}_lots[{b}]", 0.0) for b in blocks_]
+        offered = range(0 if res.menu is None else res.menu.size)
+        lots = [
+            first_stage.get(f"afrr_{side}_lots[{b}]", 0.0)
+            if res.menu is None
+            else sum(first_stage.get(f"afrr_{side}_offer[{b},{k}]", 0.0) for k in offered)
+            for b in blocks_
+        ]
         return np.asarray(committed + res.afrr_lot_mw * np.array(lots))
 
     return sold("up", res.committed_afrr_up_mw), sold("down", res.committed_afrr_down_mw)

@@ -150,8 +150,10 @@ class Forecast:
             unit = self._grid.day_ahead_of_step
             known = np.zeros(self._grid.n_day_ahead, bool)
             known[unit] = clock.day_ahead <= stage
-            name = "day_ahead_eur_mwh"
-            seen[name] = np.where(known, self._truth[name], self._mean[name])
+            for name in ("day_ahead_eur_mwh", "day_ahead_curve_frac"):
+                if name in seen:  # a curve has several shares a unit
+                    there = np.repeat(known, len(self._truth[name]) // len(known))
+                    seen[name] = np.where(there, self._truth[name], self._mean[name])
         called = clock.calls <= stage
         for name in _CALLS:
             if name in seen:

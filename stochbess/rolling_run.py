@@ -18,6 +18,8 @@ from stochbess.assemble import Case, build_case, open_market
 from stochbess.config import Config
 from stochbess.decide import Problem
 from stochbess.errors import DataError, StoreError
+from stochbess.multi_stage import gate_tree
+from stochbess.offers import first_stage_of, require_positions
 from stochbess.rolling import RollingValue, Tell, nonanticipative_value, realised_series
 from stochbess.rolling_forecast import Information
 from stochbess.run import effort_of
@@ -63,9 +65,8 @@ def value_run(
     report: Tell = tell or (lambda stage, detail: None)
     report("data", "rebuilding the case of the run")
     case = case_of_run(record, frames, store_dir, market)
-    bids = frames["bids"]
-    quantities = (float(quantity) for quantity in bids["quantity"])
-    first_stage = dict(zip(bids["variable"].astype(str), quantities, strict=True))
+    first_stage = first_stage_of(frames)
+    require_positions(first_stage, case.data)
     problem, effort = Problem(case.data, "two-stage"), effort_of(case.config)
     truth = realised_series(case) if realised else None
     on_scenarios = nonanticipative_value(
@@ -110,7 +111,11 @@ def case_of_run(
             "data, or solve again with the present ones."
         )
     case = build_case(config, market)
-    built, stored = long_table(case.scenarios).to_pandas(), frames["scenario_set"]
+    # A multi-stage run keeps the leaves of its tree, and is valued on what the tree was grown from.
+    kept_set = case.scenarios
+    if record.formulation == "multi-stage":
+        kept_set = gate_tree(case).scenarios
+    built, stored = long_table(kept_set).to_pandas(), frames["scenario_set"]
     columns = ["scenario", "series", "probability", "value"]
     same = len(built) == len(stored) and all(
         (built[name].to_numpy() == stored[name].to_numpy()).all() for name in columns

@@ -30,6 +30,17 @@ from stochbess.errors import ConfigError, SolverError
 from stochbess.evaluate.ledger import Books, Ledger, keep_ledger
 from stochbess.evaluate.worth import Worth
 from stochbess.market.data import MarketData
+from stochbess.multi_stage import MultiStage, gate_tree, leaf_case, stages_of_tree
+from stochbess.multi_stage_worth import tree_facts, value_tree, virtual_on_tree
+from stochbess.offers import (
+    as_offers,
+    curve_table,
+    first_stage_of,
+    menu_table,
+    paid_series,
+    require_positions,
+    with_single_quantities,
+)
 from stochbess.ranks import require
 from stochbess.reports.facts import Fact, as_records, from_records
 from stochbess.run_record import RunRecord, canonical_json, code_sha256, run_id
@@ -37,7 +48,7 @@ from stochbess.scenario_gen.scenario_file import long_table
 from stochbess.store import Store
 from stochbess.tables import bid_table, run_facts, schedule_table, soc_table, worth_table
 from stochbess.tables_aging import judge_facts, plant_facts, steering_facts
-from stochbess.valuation import mean_series, steering_cost, value_decision, virtual_profit
+from stochbess.valuation import decide_for_mean, steering_cost, value_decision, virtual_profit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -50,8 +61,8 @@ CASH_TOLERANCE = 1e-6
 class Run:
     """A stored or storable run: its record, its tables, its facts.
 
-    `frames` holds bids, schedule, soc, cash, scenarios, scenario_set (the form of a scenario file)
-    and, if it was valued, worth.
+    `frames` holds bids, schedule, soc, cash, scenarios, scenario_set (the form of a scenario file),
+    curve and menu if capacity and energy are offered at several prices, and worth if it was valued.
     """
 
     record: RunRecord
@@ -110,7 +121,8 @@ def solve(
     Parameters
     ----------
     config : a `Config`, the path of a configuration file, or None for the default
-    formulation : "two-stage" or "deterministic" (of the mean scenario, or the realised one)
+    formulation : "two-stage", "deterministic" (of the mean scenario, or the realised one), or
+        "multi-stage" (on the tree that `tree` in the configuration describes)
     overrides : like ``["battery.power_mw=1"]``; only with a path or None
     market : market data already read; by default they are read as configured
     worth : also compute WS, EV, EEV, EVPI, VSS and the opponents (two-stage only)
@@ -175,11 +187,12 @@ def _record(config: Config, formulation: str, case: Case, worth: bool) -> RunRec
     identity = config.model_copy(
         update={"report": config.report.model_copy(update={"store_dir": Path("runs")})}
     )
-    engine = config.solver.engine if formulation == "two-stage" else "extensive"
+    engine = "extensive" if formulation == "deterministic" else config.solver.engine
+    leaves = gate_tree(case).scenarios.sha256 if formulation == "multi-stage" else ""
     parts = {
         "config": identity.sha256,
         "market": case.market.sha256,
-        "scenarios": case.scenarios.sha256,
+        "scenarios": case.scenarios.sha256 + leaves,
         "seed": str(config.seed),
         "formulation": formulation,
         "worth": str(worth),
@@ -224,8 +237,15 @@ def _compute(
 ) -> Run:
     started, cpu_started = monotonic_s(), cpu_s()
     config = case.config
-    problem = Problem(case.data, formulation)
+    problem: Problem | MultiStage = Problem(case.data, formulation)
+    tree = None
+    if formulation == "multi-stage":
+        tree = gate_tree(case)
+        case = leaf_case(case, tree)
+        problem = MultiStage(case.data, tree.node_of, stages_of_tree(tree))
     if formulation == "deterministic":
+        case = with_single_quantities(case)
+        problem = Problem(case.data, formulation)
         series = {k: case.probability @ v for k, v in case.series.items()}
         series = {k: v[None, :] for k, v in series.items()}
         names: tuple[str, ...] = (_mean_name(case),)
@@ -234,22 +254,20 @@ def _compute(
         series, names, probability = case.series, case.scenarios.names, case.probability
     tell("solve", f"{formulation}, {len(probability)} scenario(s)")
     expected_value: Decision | None = None
-    if formulation == "two-stage":
+    if formulation != "deterministic":
         # Decided first: it is the opponent of VSS, and the search never ends below it.
-        expected_value = problem.decide(
-            mean_series(case), np.ones(1), effort_of(config), engine="extensive"
-        )
+        expected_value = decide_for_mean(case, effort_of(config))
     decision = problem.decide(
         series,
         probability,
         effort_of(config),
-        engine=config.solver.engine if formulation == "two-stage" else "extensive",
+        engine="extensive" if formulation == "deterministic" else config.solver.engine,
         risk=Risk(config.risk.cvar_weight, config.risk.cvar_level),
         progress=lambda at, cost, bound: tell("solve", _gap_line(at, cost, bound)),
         start=None if expected_value is None else expected_value.first_stage,
     )
     certified, shown = decision, None
-    if case.judge is not None and case.cycle_cost is not None:
+    if case.judge is not None and case.cycle_cost is not None and isinstance(problem, Problem):
         tell("aging", f"the plant judges {len(probability)} schedule(s)")
         shown = show(
             problem,
@@ -260,27 +278,41 @@ def _compute(
             bounding_aging(config, case.data, case.judge),
             effort_of(config),
             most_passes=config.aging.passes,
-            engine=config.solver.engine if formulation == "two-stage" else "extensive",
+            engine="extensive"
+            if formulation != "two-stage" or config.solver.engine == "cylinders"
+            else config.solver.engine,
             risk=Risk(config.risk.cvar_weight, config.risk.cvar_level),
         )
         decision = shown.decision
-    ledger = keep_ledger(names, probability, decision.values, series, books_of(case))
+    paid = paid_series(series, decision.values, case.data)
+    ledger = keep_ledger(names, probability, decision.values, paid, books_of(case))
     check_cash(ledger, decision)
     worths: Worth | None = None
     virtual: float | None = None
     if worth and expected_value is not None and not config.risk.cvar_weight:
-        worths = value_decision(case, problem, certified, expected_value, effort_of(config), tell)
+        effort = effort_of(config)
+        worths = (
+            value_tree(case, problem, certified, expected_value, effort, tell)
+            if isinstance(problem, MultiStage)
+            else value_decision(case, problem, certified, expected_value, effort, tell)
+        )
     if worth:
         tell("worth", "profit that needs no battery")
-        virtual = virtual_profit(case, series, probability, effort_of(config), formulation)
+        virtual = (
+            virtual_on_tree(case, problem, effort_of(config))
+            if isinstance(problem, MultiStage)
+            else virtual_profit(case, series, probability, effort_of(config), formulation)
+        )
     facts = run_facts(case, record, decision, ledger, worths, virtual, probability)
+    if tree is not None:
+        facts += tree_facts(tree)
     facts += judge_facts(case, decision, ledger, probability)
     if shown is not None:
         facts += plant_facts(shown, ledger, probability)
     if case.data.aging.floor_eur_mwh or config.aging.cycle_law != "naumann":
         charged = float(probability @ ledger.scenarios["aging_floor_eur"].to_numpy())
         cost = None
-        if worth:
+        if worth and not isinstance(problem, MultiStage):
             tell("worth", "what the floor or the dearest law of aging gives up")
             effort = effort_of(config)
             cost = steering_cost(case, certified, series, probability, effort, formulation)
@@ -293,6 +325,10 @@ def _compute(
         "scenarios": ledger.scenarios,
         "scenario_set": long_table(case.scenarios).to_pandas(),
     }
+    for name, table in (("curve", curve_table), ("menu", menu_table)):
+        offers = table(case, decision)
+        if offers is not None:
+            frames[name] = offers
     if worths is not None:
         frames["worth"] = worth_table(worths)
     outcome = decision.outcome
@@ -528,9 +564,8 @@ def compare(
         )
         tell("compare", f"pricing the {formulation} decision on all scenarios")
         case = build_case(config, market)
-        first_stage = dict(
-            zip(run.frames["bids"]["variable"], run.frames["bids"]["quantity"], strict=True)
-        )
+        first_stage = as_offers(first_stage_of(run.frames), case.data)
+        require_positions(first_stage, case.data)
         priced = Problem(case.data, "two-stage").evaluate(
             case.series, case.probability, first_stage, effort_of(config)
         )

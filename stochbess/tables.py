@@ -10,12 +10,15 @@ from stochbess.assemble import Case
 from stochbess.decide import Decision
 from stochbess.evaluate.ledger import Ledger
 from stochbess.evaluate.worth import Interval, Worth, cvar_eur, quantile_eur
+from stochbess.offers import offer_text
 from stochbess.reports.facts import Fact
 from stochbess.run_record import RunRecord
 
 Floats = npt.NDArray[np.float64]
 # Below any market's tick, above the noise of floating-point sums and of the solver.
 _MW_DIGITS = 6
+# What differs by more between scenarios is not decided before them.
+_DECIDED_LATER_MW = 1e-9
 _CORRIDOR = (0.1, 0.5, 0.9)
 
 
@@ -37,6 +40,12 @@ def bid_table(case: Case, decision: Decision) -> pd.DataFrame:
         ("aFRR", "down", "afrr_down_lots", blocks, block_ends, reserves.afrr_lot_mw),
         ("day-ahead", "energy", "day_ahead_mw", units, unit_ends, 1.0),
     ]
+    clearing = "clearing price (price taker)"
+    prices = {
+        "FCR": clearing,
+        "aFRR": "published average, award assumed",
+        "day-ahead": clearing,
+    }
     rows = []
     for market, product, name, starts, ends, scale in products:
         if name not in decision.values:
@@ -47,10 +56,18 @@ def bid_table(case: Case, decision: Decision) -> pd.DataFrame:
             continue
         if name == "day_ahead_mw" and case.data.energy.day_ahead == "recourse":
             continue
-        quantity = decision.values[name][0]
+        quantity, text = decision.values[name][0], prices[market]
+        if name == "day_ahead_mw" and "day_ahead_curve_mw" in decision.values:
+            quantity = case.probability @ decision.values[name]
+            text = f"curve of {case.data.energy.curve_points} points; MW cleared on average"
+        elif market == "aFRR" and (offer := name.replace("_lots", "_offer")) in decision.values:
+            quantity = decision.values[offer][0].sum(axis=1)
+        elif np.ptp(decision.values[name], axis=0).max() > _DECIDED_LATER_MW:
+            continue  # a tree decides it at later nodes: no bid of now
         if name != "day_ahead_mw" and reserves.integer_lots:
             quantity = np.round(quantity)
         for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            told = offer_text(case.data, decision, product, i) if market == "aFRR" else ""
             rows.append(
                 {
                     "market": market,
@@ -59,9 +76,7 @@ def bid_table(case: Case, decision: Decision) -> pd.DataFrame:
                     "start_local": start.tz_convert(zone).strftime("%Y-%m-%d %H:%M"),
                     "end_local": end.tz_convert(zone).strftime("%Y-%m-%d %H:%M"),
                     "mw": round(scale * float(quantity[i]), _MW_DIGITS) + 0.0,
-                    "price": "published average, award assumed"
-                    if market == "aFRR"
-                    else "clearing price (price taker)",
+                    "price": told or text,
                     "variable": f"{name}[{i}]",
                     "quantity": float(quantity[i]) + 0.0,
                 }
@@ -106,7 +121,9 @@ def soc_table(case: Case, decision: Decision, probability: Floats) -> pd.DataFra
     held = {"fcr": 0.0, "up": 0.0, "down": 0.0}
     if res.any:
         lots = {
-            name: decision.values[f"{name}_lots"][0] for name in ("fcr", "afrr_up", "afrr_down")
+            # Where bids at several prices are awarded differently, the most that is.
+            name: decision.values[f"{name}_lots"].max(axis=0)
+            for name in ("fcr", "afrr_up", "afrr_down")
         }
         fcr = lots["fcr"] * res.fcr_lot_mw + res.committed_fcr_mw
         up = lots["afrr_up"] * res.afrr_lot_mw + res.committed_afrr_up_mw

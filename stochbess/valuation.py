@@ -22,6 +22,7 @@ from stochbess.engine.two_stage import Engine
 from stochbess.evaluate.worth import Interval, Worth
 from stochbess.models.aging_cuts import charged_eur
 from stochbess.models.data import ModelData, Reserves
+from stochbess.offers import as_offers, single_quantities
 
 Floats = npt.NDArray[np.float64]
 Tell = Callable[[str, str], None]
@@ -32,6 +33,13 @@ DERATINGS = (0.0, 0.25, 0.5, 0.75)
 def mean_series(case: Case) -> dict[str, Floats]:
     """The expected scenario of a case, as one scenario."""
     return {name: (case.probability @ values)[None, :] for name, values in case.series.items()}
+
+
+def decide_for_mean(case: Case, effort: Effort) -> Decision:
+    """The expected-value decision; single quantities become offers that do not depend on prices."""
+    rule = Problem(single_quantities(case.data), "two-stage")
+    found = rule.decide(mean_series(case), np.ones(1), effort, engine="extensive")
+    return replace(found, first_stage=as_offers(found.first_stage, case.data))
 
 
 def value_decision(
@@ -46,7 +54,7 @@ def value_decision(
     mean = mean_series(case)
     tell("worth", "wait-and-see, every scenario on its own")
     limits = [expected_value.outcome.hit_time_limit]
-    ws = _wait_and_see(case, problem, effort, tell, limits)
+    ws = wait_and_see(case, problem, effort, tell, limits)
     tell("worth", "pricing the expected-value decision")
     eev = _priced(case, problem, expected_value, effort)
     opponents: dict[str, Interval] = {}
@@ -54,13 +62,18 @@ def value_decision(
         tell("worth", "opponents: derated and full-activation reserves")
         opponents["reserve-derated deterministic"] = _derated(case, problem, mean, effort, limits)
         opponents["full-activation deterministic"] = _priced_rule(
-            case, problem, Problem(full_activation(case.data), "two-stage"), mean, effort, limits
+            case,
+            problem,
+            Problem(single_quantities(full_activation(case.data)), "two-stage"),
+            mean,
+            effort,
+            limits,
         )
     rp = Interval(decision.profit_lb_eur, decision.profit_ub_eur)
     return Worth(ws, rp, eev, opponents, cut_short=any(limits))
 
 
-def _wait_and_see(
+def wait_and_see(
     case: Case, problem: Problem, effort: Effort, tell: Tell, limits: list[bool]
 ) -> Interval:
     """Expectation of the scenarios' own optima."""
@@ -108,7 +121,8 @@ def _priced_rule(
 
 def _priced(case: Case, problem: Problem, decided: Decision, effort: Effort) -> Interval:
     """What a decision earns on the scenarios of the case, with the recourse of all others."""
-    priced = problem.evaluate(case.series, case.probability, decided.first_stage, effort)
+    first_stage = as_offers(decided.first_stage, case.data)
+    priced = problem.evaluate(case.series, case.probability, first_stage, effort)
     # Where aging is bounded by cuts the relaxed profit is attained, and its bound lies above.
     high = priced.relaxed_profit_eur if problem.lazy is None else priced.profit_ub_eur
     return Interval(priced.profit_lb_eur, high)
@@ -128,7 +142,7 @@ def _derated(
         lots, reserves = capped(case.data.reserves, power, share)
         if lots in tried:
             continue
-        rule = Problem(replace(case.data, reserves=reserves), "two-stage")
+        rule = Problem(single_quantities(replace(case.data, reserves=reserves)), "two-stage")
         tried[lots] = _priced_rule(case, problem, rule, mean, effort, limits)
     return max(tried.values(), key=lambda interval: interval.low)
 

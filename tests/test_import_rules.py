@@ -45,8 +45,8 @@ EVERYTHING = (
 )
 WIRING = (
     "aging_* assemble backtest backtest_* certify certify_* cli cli_* conflict conversion "
-    "cylinders decide doctor lifetime lifetime_* report robust rolling rolling_* run "
-    "scenario_days scenario_figure stability tables tables_* valuation"
+    "cylinders decide doctor lifetime lifetime_* multi_stage multi_stage_* offers report robust "
+    "rolling rolling_* run scenario_days scenario_figure stability tables tables_* valuation"
 )
 RULES = {
     "base": rule(BASE, "", "numpy pandas pydantic pydantic_core ruamel"),

@@ -12,7 +12,7 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 
-from stochbess.models.data import AgingCut, ModelData, Terminal
+from stochbess.models.data import AgingCut, BidMenu, ModelData, Terminal
 from stochbess.models.two_stage import two_stage
 from tests.small_case import changed, everything, with_losses
 
@@ -60,7 +60,11 @@ def with_everything_on() -> list[ModelData]:
     data = changed(data, aging={"max_withdrawn_mwh_per_day": 20.0, "cuts": (cut,)})
     returning = replace(data, terminal=Terminal(np.zeros(0), True), exclusive="binary")
     lossy = with_losses(data)
-    return [data, returning, lossy, replace(lossy, exclusive="binary")]
+    grid = data.grid
+    points = np.tile([10.0, 40.0], (grid.n_day_ahead, 1))
+    menu = BidMenu(*(np.tile([5.0, 9.0], (grid.n_blocks, 1)) for _ in range(4)))
+    priced = changed(data, energy={"curve_price_eur_mwh": points}, reserves={"menu": menu})
+    return [data, returning, priced, lossy, replace(lossy, exclusive="binary")]
 
 
 @cache

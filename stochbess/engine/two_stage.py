@@ -123,7 +123,7 @@ def _extensive(
     problem, columns = extensive_form(block)
     position = columns.positions()
     if not risk.neutral:
-        problem = _with_risk(problem, block, position, risk)
+        problem = with_risk(problem, block, position, risk)
     if relax:
         problem = problem.relaxed()
     pool = None
@@ -147,7 +147,7 @@ def _extensive(
         lacking, values = values, separation.lift(values)
         excess = np.einsum("sn,sn->s", block.cost, values - lacking)
         claimed += _risk_of(block, values, risk) - _risk_of(block, lacking, risk)
-    result = _finish(block, "extensive", values, claimed, outcome.bound, risk, relax)
+    result = certified(block, "extensive", values, claimed, outcome.bound, risk, relax)
     return replace(
         result,
         rows=pool,
@@ -173,7 +173,7 @@ def _conflict(block: Blocks, options: SolveOptions, relax: bool) -> str:
     return "every scenario has a feasible decision, but no here-and-now decision suits all of them"
 
 
-def _with_risk(problem: Problem, block: Blocks, position: Ints, risk: Risk) -> Problem:
+def with_risk(problem: Problem, block: Blocks, position: Ints, risk: Risk) -> Problem:
     """Replace the expected cost by the mean-CVaR of the scenario costs (docs/math.md (22))."""
     n_s, n = block.n_scenarios, problem.n_columns
     tail = risk.n_columns(n_s)
@@ -228,7 +228,7 @@ def _decomposed(
         recourse.close()
     # Rows found since the incumbent was priced may have moved its recourse a little.
     claimed = tree.cost if found is None else risk.of_cost(attained, block.probability)
-    result = _finish(block, "decomposition", values, claimed, tree.bound, risk, relax)
+    result = certified(block, "decomposition", values, claimed, tree.bound, risk, relax)
     return replace(
         result,
         rows=found,
@@ -257,12 +257,12 @@ def evaluate_first_stage(
     finally:
         recourse.close()
     total, bound = float(block.probability @ attained), float(block.probability @ lower)
-    result = _finish(block, "fixed first stage", values, total, bound, NEUTRAL)
+    result = certified(block, "fixed first stage", values, total, bound, NEUTRAL)
     excess = None if found is None else attained - lower
     return replace(result, rows=found, excess=excess, wall_s=monotonic_s() - started)
 
 
-def _finish(
+def certified(
     block: Blocks,
     engine: str,
     values: Floats,
