@@ -6,12 +6,11 @@ Tables hold names of facts, never numbers: what is printed is what `facts.json` 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
+from stochbess.reports.asset_rows import asset_rows
 from stochbess.reports.bid_rows import BidRows, bid_rows
 from stochbess.reports.book import FactBook, decimals
 from stochbess.reports.comparison import Compared, compared
@@ -69,6 +68,7 @@ class Content:
     asset: tuple[Row, ...]
     shortfalls: tuple[tuple[str, str], ...]
     judges: Judges
+    optimism: tuple[tuple[str, str], ...]
 
     def sign(self, measure: str) -> str:
         """The proven sign of a worth measure, "" if it was not computed."""
@@ -100,11 +100,21 @@ def gather(material: Material) -> tuple[FactBook, Content]:
         assumptions=_assumed(book, material, "assumption"),
         data_quality=_assumed(book, material, "data"),
         provenance=_provenance(book, material),
-        asset=_asset(book, material.config),
+        asset=tuple(Row(label, (name,)) for label, name in asset_rows(book, material.config)),
+        optimism=_optimism(material),
         shortfalls=tuple(item for item in _SHORTFALLS if abs(book.value(item[0])) >= 0.00005),
         judges=judges(book),
     )
     return book, content
+
+
+def _optimism(material: Material) -> tuple[tuple[str, str], ...]:
+    """Causes of the optimism of clairvoyant recourse, and the facts that hold them."""
+    frame = material.frames.get("rolling_causes")
+    causes = [] if frame is None else [str(cause) for cause in frame["cause"]]
+    return tuple(
+        (cause[:1].upper() + cause[1:], f"optimism_{cause.replace(' ', '_')}") for cause in causes
+    )
 
 
 def _identity(book: FactBook, material: Material) -> None:
@@ -157,6 +167,8 @@ def _assumed(book: FactBook, material: Material, kind: str) -> tuple[str, ...]:
 def _no_worth_reason(material: Material) -> str:
     if material.formulation == "deterministic":
         return "defined for a stochastic decision only; this one knows a single future"
+    if material.formulation in ("robust", "wasserstein"):
+        return "these measures compare expectations, and this run maximises a worst case"
     if material.config["risk"]["cvar_weight"]:
         return "these measures compare expectations, and this run weighs risk (risk.cvar_weight)"
     return "left out when the run was solved, by --no-worth"
@@ -266,40 +278,6 @@ def _provenance(book: FactBook, material: Material) -> tuple[Row, ...]:
         name = book.words(f"origin.{key}", text, "origin of the scenarios")
         rows.append(Row(PROVENANCE.get(key, "Of the scenarios"), (name,)))
     return tuple(rows)
-
-
-def _asset(book: FactBook, config: Mapping[str, Any]) -> tuple[Row, ...]:
-    battery, state = config["battery"], config["battery"]["state"]
-    items = (
-        ("Usable energy", "energy_mwh", battery["energy_mwh"], "MWh", 3),
-        ("Power", "power_mw", battery["power_mw"], "MW", 3),
-        *_losses(battery),
-        ("Charge level at the start", "soc_start", 100 * state["soc_frac"], "%", 1),
-        ("State of health", "soh", 100 * state["soh_frac"], "%", 1),
-        ("Replacement cost", "replacement", battery["replacement_cost_eur_kwh"], "EUR/kWh", 2),
-    )  # fmt: skip
-    return tuple(
-        Row(label, (book.number(f"battery.{key}", float(value), unit, digits, label.lower()),))
-        for label, key, value, unit, digits in items
-    )
-
-
-def _losses(battery: Mapping[str, Any]) -> tuple[tuple[str, str, float, str, int], ...]:
-    """Efficiencies, or what the loss curve is read at; runs before there were curves have none."""
-    if battery.get("efficiency_model", "constant") == "constant":
-        return (
-            ("Charge efficiency", "charge_efficiency",
-             100 * battery["charge_efficiency_frac"], "%", 1),
-            ("Discharge efficiency", "discharge_efficiency",
-             100 * battery["discharge_efficiency_frac"], "%", 1),
-        )  # fmt: skip
-    curve, growth = battery["losses"], battery["state"]["resistance_growth_frac"]
-    return (
-        ("Loss curve, pieces each way", "loss_pieces", curve["pieces"], "", 0),
-        ("Loss curve at charge level", "loss_soc", 100 * curve["at_soc_frac"], "%", 1),
-        ("Loss curve at temperature", "loss_temperature", curve["at_temperature_degc"], "°C", 1),
-        ("Growth of resistance", "resistance_growth", 100 * growth, "%", 1),
-    )
 
 
 def frame_or_none(material: Material, name: str) -> pd.DataFrame | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from stochbess.reports.comparison import comparison_chart
 from stochbess.reports.content import gather
+from stochbess.reports.figures_course import course_chart
 from stochbess.reports.figures_money import cash_chart, profit_chart, worth_chart
 from stochbess.reports.figures_offer import bid_chart, corridor_chart
 from stochbess.reports.figures_scenarios import energy_chart, reserve_chart
@@ -37,6 +38,7 @@ def decision_pages(material: Material, tell: Tell) -> Pages:
     images = {
         "bids": bid_chart(material),
         "worth": worth_chart(material, book, content),
+        "course": course_chart(material),
         "compared": comparison_chart(material, book, content.compared),
         "profit": profit_chart(material, book),
         "cash": cash_chart(material, book, content.cash),

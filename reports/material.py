@@ -27,7 +27,7 @@ class Material:
     config_sha256, data_sha256, code_sha256 : what the run was computed from
     facts, assumptions, provenance : as the run tells them
     frames : bids, schedule, soc, cash, scenarios, scenario_set and, if it was valued, worth; if it
-        was compared with others, comparison (as `stochbess.run.compare` returns it)
+        was compared with others, comparison (as `stochbess.comparison.compare` returns it)
     """
 
     run_id: str

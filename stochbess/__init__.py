@@ -20,10 +20,10 @@ if (_ROOT / "pyproject.toml").is_file() and str(_ROOT) not in __path__:
     __path__.append(str(_ROOT))
 
 if TYPE_CHECKING:
+    from stochbess.comparison import compare as compare
     from stochbess.config import Config as Config
     from stochbess.config import load_config as load_config
     from stochbess.run import Run as Run
-    from stochbess.run import compare as compare
     from stochbess.run import solve as solve
 
 # Loaded on first use: pandas and Pyomo take seconds to import, `stochbess --help` must not.
@@ -31,7 +31,7 @@ _LAZY = {
     "Config": "stochbess.config",
     "load_config": "stochbess.config",
     "Run": "stochbess.run",
-    "compare": "stochbess.run",
+    "compare": "stochbess.comparison",
     "solve": "stochbess.run",
 }
 __all__ = ["Config", "Run", "__version__", "compare", "load_config", "solve"]

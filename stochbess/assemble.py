@@ -168,19 +168,20 @@ def build_case(
 
 def gate_of(config: Config, market: MarketData, day: date) -> datetime:
     """The earliest gate of what is decided here and now for `day` (UTC)."""
-    return _Plan(config, market, day).gate
+    return _Plan(config, market, day, config.seed).gate
 
 
 def with_battery(case: Case, config: Config) -> Case:
     """The same gate and scenarios with the battery as `config` has it; all else must be equal."""
-    plan = _Plan(config, case.market, case.horizon.first_day)
+    plan = _Plan(config, case.market, case.horizon.first_day, config.seed)
     tariff = _tariff(config, plan.horizon)
     data, curve = plan.model_data(tariff)
     return replace(
         case,
         config=config,
         data=data,
-        terms=_terms(config, data, tariff),
+        terms=_terms(config, data, tariff, plan.conversion),
+        conversion=plan.conversion,
         curve=curve,
         cycle_cost=plan.cycle_cost,
         judge=plan.judge,
@@ -813,7 +814,7 @@ def _terms(
 
 def series_of_leaves(case: Case, leaves: ScenarioSet) -> dict[str, Floats]:
     """Scenario data of the model for other scenarios of the same decision: leaves of a tree."""
-    plan = _Plan(case.config, case.market, case.horizon.first_day)
+    plan = _Plan(case.config, case.market, case.horizon.first_day, case.config.seed)
     return with_offer_data(plan.series(leaves), case.data)
 
 

@@ -25,6 +25,7 @@ from stochbess.battery.plant import Plant, PlantState
 from stochbess.battery.recursion import GrossSchedule
 from stochbess.battery.simulation import Trajectory
 from stochbess.config import Config
+from stochbess.conversion import constant_only
 from stochbess.decide import Problem
 from stochbess.errors import ConfigError, SolverError
 from stochbess.evaluate.claims import breaches, ceilings_eur
@@ -76,11 +77,22 @@ class Engine:
     config : as of `backtest_config`
     market : all of it, future included: it is revealed step by step
     first_day : of the backtest; its gate fixes at what stored energy is booked
+
+    Raises
+    ------
+    ConfigError : losses that grow with power, or aging beyond cycling
     """
 
     def __init__(
         self, config: Config, market: MarketData, information: Information, first_day: date
     ) -> None:
+        constant_only(config, "the backtest")
+        if len(config.aging.mechanisms) > 1:
+            raise ConfigError(
+                "the backtest books the aging that a decision is charged, which is cycling alone; "
+                f"found aging.mechanisms={','.join(config.aging.mechanisms)}. Set "
+                "aging.mechanisms=[cycle]."
+            )
         self.config, self.market, self.information = config, market, information
         self.plant: Plant = plant_of(config)
         self.first_day = first_day

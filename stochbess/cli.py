@@ -28,9 +28,9 @@ from stochbess.cli_command import (
     write_out,
 )
 from stochbess.cli_data import data_app
+from stochbess.cli_frontier import add_frontier
 from stochbess.cli_lifetime import add_lifetime
 from stochbess.cli_options import (
-    FORMULATIONS,
     CaseOptions,
     ConfigOptions,
     JsonFlag,
@@ -43,6 +43,7 @@ from stochbess.cli_scenarios import scenarios_app
 from stochbess.cli_stability import add_stability
 from stochbess.cli_value import value
 from stochbess.errors import ConfigError, ReportError
+from stochbess.formulations import DEFAULT, FORMULATIONS
 
 if TYPE_CHECKING:
     from stochbess.cli_view import View
@@ -112,8 +113,9 @@ def solve(
     options: CaseOptions,
     report: ReportOptions,
     formulation: Annotated[
-        str, option("--formulation/-f", "NAME", "two-stage, deterministic or multi-stage.")
-    ] = FORMULATIONS[0],
+        str,
+        option("--formulation/-f", "NAME", f"{', '.join(FORMULATIONS)}. Default: {DEFAULT}."),
+    ] = DEFAULT,
     separate_days: Annotated[
         bool,
         option(
@@ -123,6 +125,10 @@ def solve(
     ] = False,
     no_worth: Annotated[
         bool, option("--no-worth", None, "Leave out WS, EEV, EVPI, VSS and opponents: faster.")
+    ] = False,
+    rolling: Annotated[
+        bool,
+        option("--rolling", None, "Also dispatch the decision step by step, without clairvoyance."),
     ] = False,
     force: Annotated[bool, option("--force", None, "Compute again even if it is stored.")] = False,
     bids: Annotated[
@@ -138,6 +144,9 @@ def solve(
       stochbess solve --market-data market --day 2024-06-26 --bids bids.csv
       stochbess solve --markets day-ahead,intraday --n-scenarios 50 --gap 0.005
       stochbess solve -f deterministic --scenarios realised --days 7 --separate-days
+      stochbess solve --formulation robust --set robust.budget=2
+      stochbess solve --formulation wasserstein --set wasserstein.radius=0.2
+      stochbess solve --rolling
       stochbess solve --set battery.power_mw=10 --set battery.energy_mwh=20
       stochbess solve --json --quiet > run.json
       stochbess solve --report
@@ -166,8 +175,9 @@ def solve(
 
         run = job.solve(
             config,
-            formulation,  # type: ignore[arg-type]
+            formulation,
             worth=not no_worth,
+            rolling=rolling,
             force=force,
             progress=progress,
         )
@@ -217,53 +227,71 @@ def compare(
     options: CaseOptions,
     report: ReportOptions,
     formulations: Annotated[
-        str, option("--formulations", "LIST", "Which. Default: deterministic,two-stage.")
+        str,
+        option(
+            "--formulations", "LIST",
+            "Which, or all. Default: deterministic,two-stage.",
+        ),
     ] = "deterministic,two-stage",
+    worth: Annotated[
+        bool, option("--worth", None, "Also EVPI and VSS of every decision; --report implies it.")
+    ] = False,
+    picture: Annotated[
+        Path | None, option("--picture", "FILE", "Also draw it: FILE is .svg, .png or .pdf.")
+    ] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
-) -> None:
+) -> None:  # fmt: skip
     """Solve several formulations on the same data and price them on the same scenarios.
 
-    With --report the last of them is valued too, and its report sets the others beside it.
+    With --worth or --report the two-stage decision is valued too; its report sets the others beside
+    it. Without it among them, the last one takes its place.
 
     [bold]Examples[/bold]
       stochbess compare
+      stochbess compare --formulations all --worth --picture compared.svg
       stochbess compare --report-dir report
       stochbess compare --market-data market --zone AT --day 2024-06-26
-      stochbess compare --formulations deterministic,two-stage --json
+      stochbess compare --formulations deterministic,robust --json
     """
-    names = [name.strip() for name in formulations.split(",")]
+    everything = formulations.strip() == "all"
+    names = [*FORMULATIONS] if everything else [name.strip() for name in formulations.split(",")]
     config = options.load(formulation_faults(f"--formulations {formulations}", names))
     _require_place(report)
+    if picture is not None:
+        from stochbess.cli_picture import require_picture
+
+        require_picture(picture)
     with Progress(quiet) as progress:
         progress("start", "loading the model and the solver")
-        from stochbess import run as job
         from stochbess.assemble import open_market
+        from stochbess.comparison import compare as compared
         from stochbess.market.reference import REFERENCE_DAY
 
         market = open_market(config)
-        rows = job.compare(
-            config,
-            names,  # type: ignore[arg-type]
-            market=market,
-            worth=report.wanted,
-            progress=progress,
-        )
+        wanted = worth or report.wanted
+        rows = compared(config, names, market=market, worth=wanted, progress=progress)
     if json:
         from stochbess.cli_output import rows_of
 
         print_json({**_about(config, market), "formulations": rows_of(rows)})
     else:
+        from stochbess.cli_compare import show_comparison
         from stochbess.cli_output import page
-        from stochbess.cli_tables import show_comparison
 
         day = config.market.day or REFERENCE_DAY
         with page() as out:
             show_comparison(out, rows, f"{market.zone}  {day}", market.synthetic)
-    if report.wanted:
-        view = _stored(str(rows["run_id"].iloc[-1]), config.report.store_dir)
-        compared = replace(view, frames={**view.frames, "comparison": rows})
-        _write_report(compared, report.report_dir, quiet)
+    if report.wanted or picture is not None:
+        at = names.index(DEFAULT) if DEFAULT in names else -1
+        view = _stored(str(rows["run_id"].iloc[at]), config.report.store_dir)
+        with_rows = replace(view, frames={**view.frames, "comparison": rows})
+        if picture is not None:
+            from stochbess.cli_picture import draw_comparison
+
+            draw_comparison(with_rows, picture)
+        if report.wanted:
+            _write_report(with_rows, report.report_dir, quiet)
 
 
 def _about(config: Config, market: MarketData) -> dict[str, Any]:
@@ -500,6 +528,7 @@ add_lifetime(app)
 add_certify(app)
 add_stability(scenarios_app)
 add_backtest(app)
+add_frontier(app)
 command(app, "value")(value)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")

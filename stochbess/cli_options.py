@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stochbess.formulations import FORMULATIONS
+
 if TYPE_CHECKING:  # pydantic takes longer to load than help may take to appear
     from stochbess.config import Config, Fault
 
 _DATA, _SOLVE, _STORE = "Data and scenarios", "Solving", "Results"
-FORMULATIONS = ("two-stage", "deterministic", "multi-stage")
 _MARKETS = {"day-ahead": "day_ahead", "intraday": "intraday", "fcr": "fcr", "afrr": "afrr"}
 
 
@@ -178,18 +179,7 @@ _DIRECT = (
 def formulation_faults(typed: str, names: Sequence[str]) -> list[Fault]:
     """Faults of a formulation, or of a list of them, as typed."""
     unknown = [name for name in names if name not in FORMULATIONS]
-    return (
-        [
-            _fault(
-                typed,
-                unknown,
-                f"{', '.join(FORMULATIONS[:-1])} or {FORMULATIONS[-1]}",
-                "correct it",
-            )
-        ]
-        if unknown
-        else []
-    )
+    return [_fault(typed, unknown, ", ".join(FORMULATIONS), "correct it")] if unknown else []
 
 
 def _fault(typed: str, found: Sequence[str], expected: str, advice: str) -> Fault:

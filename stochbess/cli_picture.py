@@ -10,6 +10,7 @@ from stochbess.errors import ConfigError
 
 if TYPE_CHECKING:
     from stochbess.cli_view import View
+    from stochbess.frontier import Frontier
     from stochbess.market.data import MarketData
 
 FORMS = ("svg", "png", "pdf")
@@ -68,3 +69,28 @@ def draw_run(view: View, path: Path) -> None:
 
     form = require_picture(path)
     write_file(path, decision_picture(material_of(view.record, view.frames), form))
+
+
+def draw_comparison(view: View, path: Path) -> None:
+    """Formulations side by side as a picture."""
+    from stochbess.report import material_of
+    from stochbess.reports.bundle import write_file
+    from stochbess.reports.comparison import comparison_picture
+
+    form = require_picture(path)
+    write_file(path, comparison_picture(material_of(view.record, view.frames), form))
+
+
+def draw_frontier(found: Frontier, path: Path) -> None:
+    """A curve of what less risk costs as a picture; the same curve gives the same bytes."""
+    from stochbess.reports.bundle import write_file
+    from stochbess.reports.figures_frontier import CurveSource, frontier_picture
+
+    case = found.case
+    line = (
+        f"{case.market.zone} {case.horizon.first_day} · seed {case.config.seed} · "
+        f"config {case.config.sha256[:12]} · data {case.market.sha256[:12]}"
+    )
+    source = CurveSource(line, case.synthetic)
+    form = require_picture(path)
+    write_file(path, frontier_picture(found.points, found.over, source, form))

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from stochbess.cli_formulation import OWN_LABEL, show_formulation, show_rolling
 from stochbess.cli_output import (
     LABEL,
     amount,
@@ -25,6 +26,7 @@ from stochbess.cli_output import (
     warn_synthetic,
 )
 from stochbess.cli_view import View
+from stochbess.formulations import FORMULATIONS
 
 DEFAULT_STORE = Path("runs")
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -53,6 +55,10 @@ _LINES = {
     "profit_tax": "tax on profit",
     "profit": "profit",
 }
+_FORESIGHT = (
+    "A deterministic decision knows one future, here the one that really came: the profit is an "
+    "upper bound for everyone who does not know it, not a forecast."
+)
 _WORTH = {
     "WS": "each scenario with its future known",
     "RP": "this decision, under uncertainty",
@@ -77,8 +83,10 @@ def show_run(out: Console, view: View) -> None:
     _reserves(out, view)
     _day_ahead(out, view)
     _profit(out, view)
+    show_formulation(out, view)
     _cash(out, view)
     _worth(out, view)
+    show_rolling(out, view)
     _battery(out, view)
     _assumptions(out, view)
     _ending(out, view)
@@ -202,16 +210,17 @@ def _profit(out: Console, view: View) -> None:
     level = view.config["risk"]["cvar_level"]
     weight = view.config["risk"]["cvar_weight"]
     section(out, "Profit", "EUR over the horizon")
+    verb = "has" if view.record.formulation in OWN_LABEL else "earns"
     profit = Text(number(view.value("profit")), "bold green")
     profit.append(
-        f"   proven: no decision earns more than {number(view.value('profit_bound'))}"
+        f"   proven: no decision {verb} more than {number(view.value('profit_bound'))}"
         f", a gap of {number(100 * (view.value('gap') or 0.0))} %",
         "not bold default",
     )
-    rows: list[tuple[str, Any]] = [
-        ("risk-adjusted" if weight else "expected" if view.n_scenarios > 1 else "profit", profit)
-    ]
-    if weight:
+    own = "risk-adjusted" if weight else "expected" if view.n_scenarios > 1 else "profit"
+    own = OWN_LABEL.get(view.record.formulation, own)
+    rows: list[tuple[str, Any]] = [(own, profit)]
+    if own != "expected" and view.n_scenarios > 1:
         note = f"{number(view.value('expected_profit'))}   mean over the scenarios"
         rows.append(("expected", note))
     rows.append(("", f"{number(view.value('expected_profit_per_mw_day'))} per MW of power and day"))
@@ -434,37 +443,19 @@ def _assumptions(out: Console, view: View) -> None:
 def _ending(out: Console, view: View) -> None:
     record = view.record
     section(out, "How to read this")
-    texts = []
-    if record.formulation == "two-stage":
-        texts.append(
-            "The recourse of a two-stage model sees the whole day at once: after the auctions it "
-            "knows every later price and call. The profit is therefore optimistic; operation that "
-            "learns them one by one earns less."
-        )
+    foresight = record.formulation == "deterministic" and (
+        view.config["scenarios"]["source"] == "realised"
+    )
+    texts = [_FORESIGHT if foresight else FORMULATIONS[record.formulation].reading]
+    if record.formulation not in ("deterministic", "multi-stage"):
         texts.append(
             "Intraday trades and answers to calls are recourse: they differ by scenario and are no "
             "part of the offer."
         )
     elif record.formulation == "multi-stage":
         texts.append(
-            "Decisions of a tree know what is revealed up to their node: the gates one by one, and "
-            "the delivery in windows, whose calls are known as a whole when the unit is run. "
             f"{number(100 * (view.value('tree_foretold') or 0.0), 1)} % of the delivery no longer "
-            "branches and is told in advance."
-        )
-        texts.append(
-            f"Nodes: {view.words('tree_nodes')}. Profits of different trees are not comparable; "
-            "`stochbess value` lives the bids step by step."
-        )
-    elif view.config["scenarios"]["source"] == "realised":
-        texts.append(
-            "A deterministic decision knows one future, here the one that really came: the profit "
-            "is an upper bound for everyone who does not know it, not a forecast."
-        )
-    else:
-        texts.append(
-            "A deterministic decision knows one future, here the mean scenario, and its profit "
-            "counts on it. `stochbess compare` prices such a decision on all scenarios."
+            f"branches and is told in advance. Nodes: {view.words('tree_nodes')}."
         )
     volatile = json.loads(record.volatile_json)
     how = f"Solved by {view.words('engine')} with {view.words('solver')}"

@@ -41,42 +41,6 @@ _CHECK = {"ok": "green", "absent": "dim", "warning": "yellow", "failed": "bold r
 # ---------------------------------------------------------------------------------- decisions
 
 
-def show_comparison(out: Console, rows: pd.DataFrame, title: str, synthetic: bool) -> None:
-    """One line per formulation, and what the columns mean."""
-    out.print(Text("stochbess  ", "bold").append(f"comparison  {title}", "bold cyan"))
-    if synthetic:
-        warn_synthetic(out)
-    section(out, "Formulations", "EUR over the horizon")
-    heads = ("own promise", "gap", "expected", "worst", "CVaR", "time", "run")
-    table = plain_table("formulation", *heads, left=("formulation", "run"))
-    best = rows["expected_profit_eur"].max()
-    for row in rows.to_dict("records"):
-        expected = amount(row["expected_profit_eur"])
-        if row["expected_profit_eur"] == best and len(rows) > 1:
-            expected.stylize("bold green")
-        seconds = row.get("solve_wall_s")
-        table.add_row(
-            str(row["formulation"]),
-            amount(row["own_profit_eur"]),
-            f"{number(100 * row['gap_frac'])} %",
-            expected,
-            amount(row["worst_scenario_eur"]),
-            amount(row["cvar_eur"]),
-            "-" if seconds is None else f"{number(seconds, 1)} s",
-            Text(str(row["run_id"])[:8], "dim"),
-        )
-    indented(out, table)
-    section(out, "How to read this")
-    bullets(
-        out,
-        (
-            "own promise: what the formulation itself counts on, for the futures that it sees",
-            "expected, worst, CVaR: its here-and-now decision priced on all scenarios alike, with "
-            "a recourse that sees the whole day at once; differences below the gap say nothing",
-        ),
-    )
-
-
 def show_days(out: Console, frame: pd.DataFrame, title: str, synthetic: bool) -> None:
     """Profit of every delivery day on its own, and of all of them."""
     out.print(Text("stochbess  ", "bold").append(f"separate days  {title}", "bold cyan"))

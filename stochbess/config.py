@@ -386,6 +386,26 @@ class Risk(_Section):
     """CVaR is the mean profit of the worst (1 - level) of the outcomes."""
 
 
+class Robust(_Section):
+    """Set of called shares (formulation robust)."""
+
+    budget: Annotated[int, Field(ge=0, le=10_000)] = 4
+    """Most periods that are called high, both directions together."""
+    period_h: Annotated[float, Field(ge=0.25, le=24)] = 1.0
+    """Length of a period: the quarter hours in it are called high together."""
+    price_scenarios: Annotated[int, Field(ge=1, le=100)] = 1
+    """Price scenarios, each with a worst case of its own, which are averaged; 1 = mean prices. With
+    more than a few the gap stays open within minutes."""
+
+
+class Wasserstein(_Section):
+    """Ball of probabilities around those of the scenarios (formulation wasserstein)."""
+
+    radius: Annotated[float, Field(ge=0, le=1_000)] = 0.1
+    """Mean distance over which probability may be moved; 1 = a standard deviation in each number of
+    a scenario, 0 = the probabilities as they are."""
+
+
 class Scenarios(_Section):
     """Where the scenarios come from."""
 
@@ -469,6 +489,8 @@ class _Sections(_Section):
     terminal: Terminal = Terminal()
     aging: Aging = Aging()
     risk: Risk = Risk()
+    robust: Robust = Robust()
+    wasserstein: Wasserstein = Wasserstein()
     scenarios: Scenarios = Scenarios()
     tree: Tree = Tree()
     solver: Solver = Solver()

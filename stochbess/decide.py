@@ -21,6 +21,7 @@ from stochbess.cylinders import Job, decide_on_ranks
 from stochbess.engine.exclusive import Held, exclusive_recourse, solve_whole
 from stochbess.engine.highs import SolveOptions
 from stochbess.engine.lazy import Separation
+from stochbess.engine.lshaped import CutPool
 from stochbess.engine.matrix import Blocks, blocks, single
 from stochbess.engine.risk import NEUTRAL, Risk
 from stochbess.engine.switches import Switches
@@ -159,16 +160,19 @@ class Problem:
         risk: Risk = NEUTRAL,
         progress: Callable[[float, float, float], None] | None = None,
         start: Mapping[str, float] | None = None,
+        cuts: CutPool | None = None,
     ) -> Decision:
         """Best here-and-now decision for the scenarios, and the exclusive recourse of each.
 
         Where excluding simultaneous flows costs more of the gap than was set aside for it, the
         relaxation is solved once more to what is left. `start` is a here-and-now decision to begin
-        from (see `solve_two_stage`). The engine "cylinders" needs MPI ranks (stochbess/ranks.py).
+        from, `cuts` are those of other solves on the same scenarios (see `solve_two_stage`).
+        The engine "cylinders" needs MPI ranks (stochbess/ranks.py).
         """
         started = monotonic_s()
         share = _RELAXATION_SHARE
-        decision = self._attempt(series, probability, effort, share, engine, risk, progress, start)
+        how = (engine, risk, progress, start, cuts)
+        decision = self._attempt(series, probability, effort, share, *how)
         lost_frac = (decision.relaxed_profit_eur - decision.profit_lb_eur) / max(
             1.0, abs(decision.profit_lb_eur)
         )
@@ -179,7 +183,7 @@ class Problem:
             return decision
         again = replace(effort, time_limit_s=max(1.0, effort.time_limit_s - spent_s))
         share = 0.9 * left / effort.gap_frac
-        second = self._attempt(series, probability, again, share, engine, risk, progress, start)
+        second = self._attempt(series, probability, again, share, *how)
         best = max(decision, second, key=lambda d: d.profit_lb_eur)
         return replace(best, profit_ub_eur=min(decision.profit_ub_eur, second.profit_ub_eur))
 
@@ -193,6 +197,7 @@ class Problem:
         risk: Risk,
         progress: Callable[[float, float, float], None] | None,
         start: Mapping[str, float] | None,
+        cuts: CutPool | None,
     ) -> Decision:
         """One solve of the relaxation to `share` of the gap, and its exclusive recourse."""
         if engine == "cylinders":
@@ -211,6 +216,7 @@ class Problem:
                 risk=risk,
                 progress=progress,
                 lazy=self.lazy,
+                cuts=cuts,
             )
         if not outcome.status.has_solution:
             raise SolverError(f"no decision: {outcome.status.value}")

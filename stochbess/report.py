@@ -55,8 +55,8 @@ def write_report(
 
     Parameters
     ----------
-    record, frames : a run as it is stored; with a frame `comparison`, as `stochbess.run.compare`
-        returns it, the report sets the formulations side by side
+    record, frames : a run as it is stored; with a frame `comparison`, as
+        `stochbess.comparison.compare` returns it, the report sets the formulations side by side
     directory : made if missing; nothing but a report may be in it
     tell : called with (stage, detail) as the work goes on
 

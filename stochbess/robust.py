@@ -17,10 +17,16 @@ import scipy.sparse as sp
 
 from stochbess.decide import Effort
 from stochbess.engine.adversary import MovingRows
-from stochbess.engine.ccg import RobustOutcome, blocks_at, price_at, solve_robust
+from stochbess.engine.ccg import (
+    Courses,
+    RobustOutcome,
+    blocks_at,
+    price_at,
+    solve_robust,
+)
 from stochbess.engine.lshaped import Recourse
 from stochbess.engine.risk import NEUTRAL, Risk
-from stochbess.engine.template import Ints, Template, compile_template
+from stochbess.engine.template import Bools, Ints, Template, compile_template
 from stochbess.engine.two_stage import Engine
 from stochbess.engine.uncertainty import Budget, BudgetSet, fixed_recourse
 from stochbess.errors import ConfigError
@@ -29,6 +35,8 @@ from stochbess.models.robust import DOWN, UP, ActivationBudget, delivery_worth_e
 from stochbess.models.two_stage import two_stage
 
 Floats = npt.NDArray[np.float64]
+# State of the battery at the end of a step; the last index counts the steps.
+STORED = ("energy_mwh", "segment_mwh")
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,18 @@ class RobustProblem:
         nominal = np.concatenate((b.nominal_up_frac, b.nominal_down_frac))
         return BudgetSet(positions, nominal, matrix, (*budgets, *opposed))
 
+    @cached_property
+    def linking(self) -> Bools:
+        """Columns of stored energy at the ends of the periods that deviate together."""
+        t, period = self.template, self.budget.period_of_step
+        ends = {k for k in range(1, len(period)) if period[k - 1] != period[k]}
+        out = np.zeros(len(t.columns), bool)
+        for name, j in t.column_position.items():
+            component, _, index = name.partition("[")
+            if component in STORED:
+                out[j] = int(index[:-1].rpartition(",")[2]) in ends
+        return out
+
     def moving(self, series: Mapping[str, Floats]) -> list[MovingRows]:
         """Rows (2a), (2b) with bounds of their duals, per scenario of `series`."""
         t, steps = self.template, range(self.data.grid.n_steps)
@@ -138,10 +158,12 @@ class RobustProblem:
         engine: Engine = "auto",
         outer: Risk = NEUTRAL,
         progress: Callable[[float, float, float], None] | None = None,
+        courses: Courses | None = None,
     ) -> RobustOutcome:
         """Best decision under the worst activation of every price scenario in `series`.
 
         `outer` adds the scenarios up: the expectation by default. Costs are negative profits.
+        `courses` carries what one search found to the next, over the same prices.
         """
         return solve_robust(
             self.template,
@@ -151,13 +173,26 @@ class RobustProblem:
             self.moving(series),
             gap_frac=effort.gap_frac,
             time_limit_s=effort.time_limit_s,
+            linking=self.linking,
             threads=effort.threads,
             engine=engine,
             outer=outer,
             seed=effort.seed,
             progress=progress,
             stop=effort.stop,
+            courses=courses,
         )
+
+    def budgeted(self, most_all: int) -> RobustProblem:
+        """The same problem with another budget over both directions; templates are shared."""
+        other = RobustProblem(self.data, replace(self.budget, most_all=most_all))
+        other.__dict__ |= {"exact": self.exact, "template": self.template}
+        return other
+
+    def names(self, x: Floats) -> dict[str, float]:
+        """A here-and-now decision by variable name."""
+        columns = [self.exact.columns[j] for j in self.exact.first_stage]
+        return dict(zip(columns, (float(v) for v in x), strict=True))
 
     def series_at(self, series: Mapping[str, Floats], points: Floats) -> dict[str, Floats]:
         """`series` (S scenarios) with the called shares at points z (S, K), one for each."""

@@ -11,44 +11,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from stochbess.aging_passes import show
-from stochbess.aging_prices import bounding_aging, held_prices, truth_of
+from stochbess.aging_prices import held_prices
 from stochbess.assemble import Case, build_case, open_market
 from stochbess.clock import cpu_s, monotonic_s, now_utc
 from stochbess.config import Config, load_config
-from stochbess.decide import Decision, Effort, Formulation, Problem
+from stochbess.decide import Decision, Effort, Problem
 from stochbess.engine.cylinders import CYLINDERS
 from stochbess.engine.highs import version as solver_version
-from stochbess.engine.risk import Risk
 from stochbess.errors import ConfigError, SolverError
 from stochbess.evaluate.ledger import Books, Ledger, keep_ledger
 from stochbess.evaluate.worth import Worth
+from stochbess.formulate import check_formulation, decide_by, effective_config
+from stochbess.formulations import DEFAULT
 from stochbess.market.data import MarketData
-from stochbess.multi_stage import MultiStage, gate_tree, leaf_case, stages_of_tree
-from stochbess.multi_stage_worth import tree_facts, value_tree, virtual_on_tree
-from stochbess.offers import (
-    as_offers,
-    curve_table,
-    first_stage_of,
-    menu_table,
-    paid_series,
-    require_positions,
-    with_single_quantities,
-)
+from stochbess.multi_stage import MultiStage, gate_tree
+from stochbess.multi_stage_worth import value_tree, virtual_on_tree
+from stochbess.offers import curve_table, menu_table, paid_series
 from stochbess.ranks import require
 from stochbess.reports.facts import Fact, as_records, from_records
+from stochbess.rolling_forecast import Information
 from stochbess.run_record import RunRecord, canonical_json, code_sha256, run_id
 from stochbess.scenario_gen.scenario_file import long_table
 from stochbess.store import Store
 from stochbess.tables import bid_table, run_facts, schedule_table, soc_table, worth_table
 from stochbess.tables_aging import judge_facts, plant_facts, steering_facts
-from stochbess.valuation import decide_for_mean, steering_cost, value_decision, virtual_profit
+from stochbess.tables_rolling import rolling_facts, rolling_frames
+from stochbess.valuation import steering_cost, value_decision, virtual_profit
+
+if TYPE_CHECKING:
+    from stochbess.rolling import RollingValue
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -58,11 +55,21 @@ CASH_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What is computed of a decision besides itself."""
+
+    worth: bool
+    rolling: bool = False
+
+
+@dataclass(frozen=True)
 class Run:
     """A stored or storable run: its record, its tables, its facts.
 
-    `frames` holds bids, schedule, soc, cash, scenarios, scenario_set (the form of a scenario file),
-    curve and menu if capacity and energy are offered at several prices, and worth if it was valued.
+    `frames` holds bids, schedule, soc, cash, scenarios, scenario_set (the form of a scenario file)
+    and, if it was valued, worth; if capacity or energy is offered at several prices, menu and
+    curve; if it was dispatched step by step, rolling and rolling_causes; and what its formulation
+    adds: worst_course and robust_rounds, or worst_distribution.
     """
 
     record: RunRecord
@@ -107,11 +114,12 @@ class Run:
 
 def solve(
     config: Config | Path | str | None = None,
-    formulation: Formulation = "two-stage",
+    formulation: str = DEFAULT,
     *,
     overrides: Sequence[str] = (),
     market: MarketData | None = None,
     worth: bool = True,
+    rolling: bool = False,
     store: bool = True,
     force: bool = False,
     progress: Progress | None = None,
@@ -121,11 +129,11 @@ def solve(
     Parameters
     ----------
     config : a `Config`, the path of a configuration file, or None for the default
-    formulation : "two-stage", "deterministic" (of the mean scenario, or the realised one), or
-        "multi-stage" (on the tree that `tree` in the configuration describes)
+    formulation : a name in `stochbess.formulations`
     overrides : like ``["battery.power_mw=1"]``; only with a path or None
     market : market data already read; by default they are read as configured
-    worth : also compute WS, EV, EEV, EVPI, VSS and the opponents (two-stage only)
+    worth : also compute WS, EV, EEV, EVPI, VSS and the opponents (risk-neutral two-stage only)
+    rolling : also dispatch the decision step by step without clairvoyance (stochbess.rolling)
     store : keep the run in `report.store_dir`; a run that is stored already is read back
     force : compute again even if the run is stored
     progress : called with (stage, detail) as the work goes on
@@ -134,22 +142,19 @@ def solve(
     ------
     StochbessError : see stochbess.errors; the store holds whole runs only, whatever happens
     """
-    if formulation not in get_args(Formulation):
-        raise ConfigError(
-            f"formulation {formulation!r} is unknown; expected one of "
-            f"{', '.join(get_args(Formulation))}"
-        )
-    config = _loaded(config, overrides)
-    if formulation == "two-stage" and config.solver.engine == "cylinders":
+    check_formulation(formulation)
+    config = effective_config(loaded(config, overrides), formulation)
+    asked = Asked(worth, rolling)
+    if formulation in ("two-stage", "mean-cvar") and config.solver.engine == "cylinders":
         require(CYLINDERS)
     tell: Progress = progress or (lambda stage, detail: None)
     tell("data", "reading market data")
     market = open_market(config) if market is None else market
     tell("scenarios", "building scenarios and model data")
     case = build_case(config, market)
-    record = _record(config, formulation, case, worth)
+    record = _record(config, formulation, case, asked)
     if not store:
-        return _compute(case, formulation, record, worth, tell)
+        return _compute(case, formulation, record, asked, tell)
     with Store(config.report.store_dir) as kept:
         # A damaged record is an error to read, and --force is the way out of it: do not look.
         known = None if force else kept.find(record.run_id)
@@ -157,12 +162,12 @@ def solve(
             tell("store", "this run is stored already; reading it back")
             return Run(known, kept.frames(record.run_id))
         with kept.running(record):
-            run = _compute(case, formulation, record, worth, tell)
+            run = _compute(case, formulation, record, asked, tell)
             kept.save(run.record, run.frames, overwrite=force)
     return run
 
 
-def _loaded(config: Config | Path | str | None, overrides: Sequence[str]) -> Config:
+def loaded(config: Config | Path | str | None, overrides: Sequence[str]) -> Config:
     """A configuration from whatever a caller has; overrides go with a file or the default only."""
     if isinstance(overrides, str):
         raise ConfigError(
@@ -182,7 +187,7 @@ def _loaded(config: Config | Path | str | None, overrides: Sequence[str]) -> Con
     return load_config(None if config is None else Path(config), overrides)
 
 
-def _record(config: Config, formulation: str, case: Case, worth: bool) -> RunRecord:
+def _record(config: Config, formulation: str, case: Case, asked: Asked) -> RunRecord:
     # Where a run is kept is no part of what it is.
     identity = config.model_copy(
         update={"report": config.report.model_copy(update={"store_dir": Path("runs")})}
@@ -195,7 +200,8 @@ def _record(config: Config, formulation: str, case: Case, worth: bool) -> RunRec
         "scenarios": case.scenarios.sha256 + leaves,
         "seed": str(config.seed),
         "formulation": formulation,
-        "worth": str(worth),
+        "worth": str(asked.worth),
+        "rolling": str(asked.rolling),
         "engine": engine,
         "solver": solver_version(),
         "code": code_sha256(),
@@ -232,90 +238,48 @@ def effort_of(config: Config) -> Effort:
     )
 
 
-def _compute(
-    case: Case, formulation: Formulation, record: RunRecord, worth: bool, tell: Progress
-) -> Run:
+def _compute(case: Case, formulation: str, record: RunRecord, asked: Asked, tell: Progress) -> Run:
     started, cpu_started = monotonic_s(), cpu_s()
-    config = case.config
-    problem: Problem | MultiStage = Problem(case.data, formulation)
-    tree = None
-    if formulation == "multi-stage":
-        tree = gate_tree(case)
-        case = leaf_case(case, tree)
-        problem = MultiStage(case.data, tree.node_of, stages_of_tree(tree))
-    if formulation == "deterministic":
-        case = with_single_quantities(case)
-        problem = Problem(case.data, formulation)
-        series = {k: case.probability @ v for k, v in case.series.items()}
-        series = {k: v[None, :] for k, v in series.items()}
-        names: tuple[str, ...] = (_mean_name(case),)
-        probability = np.ones(1)
-    else:
-        series, names, probability = case.series, case.scenarios.names, case.probability
-    tell("solve", f"{formulation}, {len(probability)} scenario(s)")
-    expected_value: Decision | None = None
-    if formulation != "deterministic":
-        # Decided first: it is the opponent of VSS, and the search never ends below it.
-        expected_value = decide_for_mean(case, effort_of(config))
-    decision = problem.decide(
-        series,
-        probability,
-        effort_of(config),
-        engine="extensive" if formulation == "deterministic" else config.solver.engine,
-        risk=Risk(config.risk.cvar_weight, config.risk.cvar_level),
-        progress=lambda at, cost, bound: tell("solve", _gap_line(at, cost, bound)),
-        start=None if expected_value is None else expected_value.first_stage,
-    )
-    certified, shown = decision, None
-    if case.judge is not None and case.cycle_cost is not None and isinstance(problem, Problem):
-        tell("aging", f"the plant judges {len(probability)} schedule(s)")
-        shown = show(
-            problem,
-            certified,
-            series,
-            probability,
-            truth_of(case.cycle_cost, case.judge, case.data.aging),
-            bounding_aging(config, case.data, case.judge),
-            effort_of(config),
-            most_passes=config.aging.passes,
-            engine="extensive"
-            if formulation != "two-stage" or config.solver.engine == "cylinders"
-            else config.solver.engine,
-            risk=Risk(config.risk.cvar_weight, config.risk.cvar_level),
-        )
-        decision = shown.decision
+    effort = effort_of(case.config)
+    decided = decide_by(formulation, case, effort, tell)
+    solve_cpu_s = cpu_s() - cpu_started
+    case, config, problem = decided.case, decided.case.config, decided.problem
+    decision, names, probability = decided.decision, decided.names, decided.probability
+    series, expected_value = decided.series, decided.expected_value
     paid = paid_series(series, decision.values, case.data)
     ledger = keep_ledger(names, probability, decision.values, paid, books_of(case))
     check_cash(ledger, decision)
     worths: Worth | None = None
     virtual: float | None = None
-    if worth and expected_value is not None and not config.risk.cvar_weight:
-        effort = effort_of(config)
+    neutral = formulation in ("two-stage", "multi-stage") and not config.risk.cvar_weight
+    if asked.worth and neutral and expected_value is not None:
+        certified = decided.certified
         worths = (
             value_tree(case, problem, certified, expected_value, effort, tell)
             if isinstance(problem, MultiStage)
             else value_decision(case, problem, certified, expected_value, effort, tell)
         )
-    if worth:
+    if asked.worth:
         tell("worth", "profit that needs no battery")
         virtual = (
-            virtual_on_tree(case, problem, effort_of(config))
+            virtual_on_tree(case, problem, effort)
             if isinstance(problem, MultiStage)
-            else virtual_profit(case, series, probability, effort_of(config), formulation)
+            else virtual_profit(case, series, probability, effort, problem.formulation)
         )
     facts = run_facts(case, record, decision, ledger, worths, virtual, probability)
-    if tree is not None:
-        facts += tree_facts(tree)
+    facts += decided.facts
     facts += judge_facts(case, decision, ledger, probability)
-    if shown is not None:
-        facts += plant_facts(shown, ledger, probability)
+    if decided.shown is not None:
+        facts += plant_facts(decided.shown, ledger, probability)
     if case.data.aging.floor_eur_mwh or config.aging.cycle_law != "naumann":
         charged = float(probability @ ledger.scenarios["aging_floor_eur"].to_numpy())
         cost = None
-        if worth and not isinstance(problem, MultiStage):
+        if asked.worth and formulation in ("deterministic", "two-stage"):
             tell("worth", "what the floor or the dearest law of aging gives up")
-            effort = effort_of(config)
-            cost = steering_cost(case, certified, series, probability, effort, formulation)
+            cost = steering_cost(
+                case, decided.certified, series, probability, effort,
+                "two-stage" if formulation == "two-stage" else "deterministic",
+            )  # fmt: skip
         facts += steering_facts(charged, cost)
     frames = {
         "bids": bid_table(case, decision),
@@ -329,13 +293,19 @@ def _compute(
         offers = table(case, decision)
         if offers is not None:
             frames[name] = offers
+    frames |= decided.frames
     if worths is not None:
         frames["worth"] = worth_table(worths)
+    if asked.rolling:
+        lived = _lived(case, decision, effort, tell)
+        facts += rolling_facts(lived)
+        frames |= rolling_frames(lived)
     outcome = decision.outcome
     volatile = {
         "wall_s": round(monotonic_s() - started, 3),
         "cpu_s": round(cpu_s() - cpu_started, 3),
         "solve_wall_s": round(outcome.wall_s, 3),
+        "solve_cpu_s": round(solve_cpu_s, 3),
         "host": platform.platform(),
         "python": platform.python_version(),
     }
@@ -360,15 +330,11 @@ def _compute(
     return Run(done, frames)
 
 
-def _mean_name(case: Case) -> str:
-    return case.scenarios.names[0] if len(case.scenarios) == 1 else "mean"
+def _lived(case: Case, decision: Decision, effort: Effort, tell: Progress) -> RollingValue:
+    """The decision frozen and dispatched step by step, on every scenario in turn."""
+    from stochbess.rolling import nonanticipative_value  # it settles with the books of this module
 
-
-def _gap_line(at: float, cost: float, bound: float) -> str:
-    if not (np.isfinite(cost) and np.isfinite(bound)):
-        return f"{at:6.1f} s  no incumbent yet"
-    gap = (cost - bound) / max(1.0, abs(cost))
-    return f"{at:6.1f} s  incumbent {-cost:10.2f} EUR  bound {-bound:10.2f} EUR  gap {gap:7.3%}"
+    return nonanticipative_value(case, decision.first_stage, Information(), effort, tell=tell)
 
 
 def books_of(case: Case) -> Books:
@@ -535,61 +501,3 @@ def _of_day(case: Case, name: str, values: Floats, day: int) -> Floats:
         day_of_unit[horizon.day_ahead_of_step] = horizon.day_of_step
         part = values[day_of_unit == day]
     return np.asarray(part, np.float64)
-
-
-def compare(
-    config: Config | Path | str | None = None,
-    formulations: Sequence[Formulation] = ("deterministic", "two-stage"),
-    *,
-    overrides: Sequence[str] = (),
-    market: MarketData | None = None,
-    worth: bool = False,
-    store: bool = True,
-    progress: Progress | None = None,
-) -> pd.DataFrame:
-    """Solve several formulations on the same data; one row of the same facts for each.
-
-    A deterministic decision is also priced on the scenarios of the stochastic one: the columns
-    `expected_profit_eur` and `expected_profit_upper_eur` bound its mean profit from both sides and
-    compare like with like. `worth` also values the last formulation, as `solve` does.
-    """
-    config = _loaded(config, overrides)
-    market = open_market(config) if market is None else market
-    tell: Progress = progress or (lambda stage, detail: None)
-    rows = []
-    for formulation in formulations:
-        valued = worth and formulation == formulations[-1]
-        run = solve(
-            config, formulation, market=market, worth=valued, store=store, progress=progress
-        )
-        tell("compare", f"pricing the {formulation} decision on all scenarios")
-        case = build_case(config, market)
-        first_stage = as_offers(first_stage_of(run.frames), case.data)
-        require_positions(first_stage, case.data)
-        priced = Problem(case.data, "two-stage").evaluate(
-            case.series, case.probability, first_stage, effort_of(config)
-        )
-        volatile = json.loads(run.record.volatile_json)
-        reserve = run.frames["bids"]["market"] != "day-ahead"
-        # A run that the plant judged is compared at the held prices that priced the decision.
-        held = "held_" if any(fact.name == "held_profit" for fact in run.facts) else ""
-        bound = f"{held}bound" if held else "profit_bound"
-        rows.append(
-            {
-                "formulation": formulation,
-                "run_id": run.run_id,
-                "own_profit_eur": run.fact(f"{held}profit").value,
-                "own_bound_eur": run.fact(bound).value,
-                "gap_frac": run.fact(f"{held}gap").value,
-                "expected_profit_eur": priced.profit_lb_eur,
-                "expected_profit_upper_eur": priced.profit_ub_eur,
-                "worst_scenario_eur": float(priced.scenario_profit_eur.min()),
-                "cvar_eur": -Risk(1.0, config.risk.cvar_level).of_cost(
-                    -priced.scenario_profit_eur, case.probability
-                ),
-                "reserve_lots": float(run.frames["bids"].loc[reserve, "quantity"].sum()),
-                "solve_wall_s": volatile.get("solve_wall_s"),
-                "wall_s": volatile.get("wall_s"),
-            }
-        )
-    return pd.DataFrame(rows)

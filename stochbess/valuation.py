@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -187,7 +188,7 @@ def steering_cost(
     series: Mapping[str, Floats],
     probability: Floats,
     effort: Effort,
-    formulation: Formulation,
+    formulation: Literal["deterministic", "two-stage"],
 ) -> Interval:
     """What a throughput floor or the dearest law gives up by the law of Naumann [EUR].
 

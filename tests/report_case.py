@@ -53,6 +53,7 @@ class Shape:
     overrides: tuple[str, ...] = ()
     synthetic: bool = True
     deterministic_eur: tuple[float, float] | None = None  # bounds of what it was compared with
+    rolling: bool = False  # dispatched step by step too
     zone: str = "DE_LU"
     assumptions: tuple[str, ...] = (
         "Unverified rule of fcr: recharge_factor = 1.25 [a source, not read].",
@@ -80,7 +81,11 @@ def finished_run(shape: Shape | None = None) -> tuple[RunRecord, dict[str, pd.Da
         "scenario_set": _drawn(rng, names, probability, steps, units, blocks),
     }
     frames["soc"] = _soc(frames["schedule"], steps)
-    facts = _facts(shape, profit, probability)
+    facts = [*_facts(shape, profit, probability), *_own_facts(shape), *_rolling_facts(shape)]
+    if shape.formulation == "robust":
+        frames["worst_course"] = _course(rng, steps)
+    if shape.rolling:
+        frames["rolling_causes"] = pd.DataFrame({"cause": list(_CAUSES), "eur": [80.5, -3.25]})
     if shape.valued:
         frames["worth"] = _worth(shape)
     config = load_config(None, [f"market.n_days={shape.n_days}", *shape.overrides])
@@ -110,6 +115,63 @@ def finished_run(shape: Shape | None = None) -> tuple[RunRecord, dict[str, pd.Da
     if shape.deterministic_eur is not None:
         frames["comparison"] = _compared(record.run_id, shape.deterministic_eur)
     return record, frames
+
+
+_CAUSES = ("reserve shortfall", "lost arbitrage")
+_OWN = {
+    "robust": {
+        "robust_budget": (2.0, "", 0), "robust_period": (4.0, "h", 2),
+        "periods_called_high": (2.0, "", 0), "worst_course_bound": (805.5, "EUR", 2),
+        "worst_course_profit": (806.75, "EUR", 2),
+    },
+    "wasserstein": {
+        "radius": (0.1, "", 4), "nearest_scenarios": (0.845, "", 4),
+        "radius_price": (812.25, "EUR", 2),
+    },
+}  # fmt: skip
+
+
+def _own_facts(shape: Shape) -> list[Fact]:
+    """What a robust or distributionally robust run adds."""
+    if shape.formulation not in _OWN:
+        return []
+    numbers = [Fact(name, *rest, name) for name, rest in _OWN[shape.formulation].items()]
+    words = {
+        "promise": "profit under the worst of what is in the set",
+        "support": "3 scenarios",
+        "ground_metric": "root mean square",
+        "bounded_only": "both bounds",
+    }
+    return [*numbers, *(Fact(name, text, "", 0, name) for name, text in words.items())]
+
+
+def _rolling_facts(shape: Shape) -> list[Fact]:
+    if not shape.rolling:
+        return []
+    numbers = {
+        "clairvoyant": (900.5, "EUR", 2), "rolling": (823.25, "EUR", 2),
+        "optimism": (77.25, "EUR", 2), "optimism_share": (8.6, "%", 1),
+        "trade_lead": (30.0, "min", 0), "optimism_reserve_shortfall": (80.5, "EUR", 2),
+        "optimism_lost_arbitrage": (-3.25, "EUR", 2),
+    }  # fmt: skip
+    return [Fact(name, *rest, name) for name, rest in numbers.items()]
+
+
+def _course(rng: np.random.Generator, steps: pd.DatetimeIndex) -> pd.DataFrame:
+    """A worst course: the shares that are usual, and a stretch that is called in full."""
+    usual = rng.uniform(0.0, 0.3, (2, len(steps)))
+    called = usual.copy()
+    called[1, 32:48] = 0.9
+    return pd.DataFrame(
+        {
+            "delivery_start_utc": steps,
+            "called_up_frac": called[0],
+            "nominal_up_frac": usual[0],
+            "called_down_frac": called[1],
+            "nominal_down_frac": usual[1],
+            "energy_end_mwh": rng.uniform(0.5, 4.0, len(steps)),
+        }
+    )
 
 
 def changed_facts(record: RunRecord, **values: float | None) -> RunRecord:
@@ -245,7 +307,7 @@ def _drawn(
 
 
 def _compared(run: str, deterministic_eur: tuple[float, float]) -> pd.DataFrame:
-    """As `stochbess.run.compare` returns it; this run earns 900 to 904.5 EUR."""
+    """As `stochbess.comparison.compare` returns it; this run earns 900 to 904.5 EUR."""
     rows = []
     for name, known_as, (low, high) in (
         ("deterministic", "ee" * 8, deterministic_eur),
@@ -263,6 +325,13 @@ def _compared(run: str, deterministic_eur: tuple[float, float]) -> pd.DataFrame:
                 "worst_scenario_eur": low - 1234.5,
                 "cvar_eur": low - 1200.25,
                 "reserve_lots": 16.0,
+                "day_ahead_sold_mwh": 11.5,
+                "day_ahead_bought_mwh": 9.25,
+                "evpi_low_eur": 95.0 if name == "two-stage" else None,
+                "evpi_high_eur": 110.0 if name == "two-stage" else None,
+                "vss_low_eur": -5.0 if name == "two-stage" else None,
+                "vss_high_eur": 12.0 if name == "two-stage" else None,
+                "cpu_s": 4.5,
                 "solve_wall_s": 2.25,
                 "wall_s": 3.5,
             }

@@ -29,6 +29,7 @@ from stochbess.battery.plant import Plant, PlantState
 from stochbess.battery.plant_cost import PlantAging
 from stochbess.battery.schimpe import Schimpe
 from stochbess.battery.thermal import ThermalModel
+from stochbess.comparison import compare
 from stochbess.config import Config, load_config
 from stochbess.decide import Effort, Problem
 from stochbess.errors import ConfigError
@@ -36,7 +37,7 @@ from stochbess.models.aging_cuts import charged_eur
 from stochbess.models.data import Aging, ModelData
 from stochbess.rolling import nonanticipative_value
 from stochbess.rolling_forecast import Information
-from stochbess.run import Run, compare, solve
+from stochbess.run import Run, solve
 from stochbess.strict_yaml import ConfigFaultsError
 from stochbess.tables_aging import Judged, exploited_law, slug
 from tests.small_case import Series, changed, energy_only, grid, plain, series_of

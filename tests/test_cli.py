@@ -126,7 +126,7 @@ except SystemExit as end:
 
 
 COMMANDS = [
-    "solve", "compare", "config check", "config show", "config schema", "data check",
+    "solve", "compare", "frontier", "config check", "config show", "config schema", "data check",
     "data import", "data describe", "scenarios generate", "scenarios show", "runs list",
     "runs show", "doctor", "lifetime", "value", "certify", "scenarios reduce", "scenarios tree",
     "scenarios score", "scenarios plot",
@@ -204,13 +204,13 @@ def test_all_faults_are_told_at_once_under_what_was_typed(tmp_path: Path) -> Non
     (tmp_path / "plant.yaml").write_text("battery:\n  power: 3\n")
     found = stochbess(
         "solve", "--config", "plant.yaml", "--set", "sead=1", "--day", "2024-13-01", "--gap", "1%",
-        "--markets", "fcr,spot", "-f", "robust", "--scenarios", "analogue", "--engine", "cplex",
+        "--markets", "fcr,spot", "-f", "fuzzy", "--scenarios", "analogue", "--engine", "cplex",
     )  # fmt: skip
     assert (found.code, found.out) == (2, "")
     assert found.err.startswith("error: 8 faults in the configuration\n")
     for place in (
         "plant.yaml:2:3", "--set sead=1", "--day 2024-13-01 market.day", "--gap 1% solver.gap_frac",
-        "--markets fcr,spot: found spot", "--formulation robust", "--scenarios analogue",
+        "--markets fcr,spot: found spot", "--formulation fuzzy", "--scenarios analogue",
         "--engine cplex",
     ):  # fmt: skip
         assert place in found.err, place
@@ -531,17 +531,29 @@ def test_a_missing_folder_for_bids_is_told_before_the_work() -> None:
 def test_compare_prices_both_formulations_on_the_same_scenarios() -> None:
     found = stochbess("compare", *QUICK, "-q")
     assert found.code == 0, found.err
-    assert re.search(r"deterministic +[\d.,]+ +[\d.]+ % +[\d.,]+", found.out)
+    assert re.search(r"deterministic +one future +[\d.,]+ +[\d.,]+ +[\d.]+ %", found.out)
+    assert re.search(r"two-stage +[\d.,]+ +[\d.,]+ +[\d.,]+\n", found.out)
     document = stochbess("compare", *QUICK, "-q", "--json").document()
     assert document["synthetic"] is True
     names = [row["formulation"] for row in document["formulations"]]  # type: ignore[attr-defined]
     assert names == ["deterministic", "two-stage"]
 
 
+def test_a_frontier_is_one_document_with_a_certificate_for_every_point() -> None:
+    found = stochbess("frontier", *QUICK, "--values", "1,0", "-q", "--json").document()
+    points: list[dict[str, float]] = found["points"]  # type: ignore[assignment]
+    assert [point["parameter"] for point in points] == [0.0, 1.0]
+    assert all(p["own_profit_eur"] <= p["own_bound_eur"] + 1e-6 for p in points)
+    assert all(p["violation"] <= 1e-6 for p in points)
+    refused = stochbess("frontier", *QUICK, "--over", "budget", "--values", "0.5")
+    assert refused.code == 2 and "whole numbers" in refused.err
+    assert stochbess("frontier", *QUICK, "--values", "0,a").code == 2
+
+
 def test_an_unknown_formulation_is_a_fault_of_the_list() -> None:
-    found = stochbess("compare", "--formulations", "deterministic,robust", *QUICK)
+    found = stochbess("compare", "--formulations", "deterministic,stable", *QUICK)
     assert found.code == 2
-    assert "--formulations deterministic,robust: found robust" in found.err
+    assert "--formulations deterministic,stable: found stable" in found.err
 
 
 def test_separate_days_are_listed_and_summed() -> None:

@@ -44,9 +44,10 @@ EVERYTHING = (
     "ranks"
 )
 WIRING = (
-    "aging_* assemble backtest backtest_* certify certify_* cli cli_* conflict conversion "
-    "cylinders decide doctor lifetime lifetime_* multi_stage multi_stage_* offers report robust "
-    "rolling rolling_* run scenario_days scenario_figure stability tables tables_* valuation"
+    "aging_* assemble backtest backtest_* certify certify_* cli cli_* comparison conflict "
+    "conversion cylinders decide doctor formulate formulations frontier lifetime lifetime_* "
+    "multi_stage multi_stage_* offers report robust rolling rolling_* run scenario_days "
+    "scenario_figure stability tables tables_* valuation"
 )
 RULES = {
     "base": rule(BASE, "", "numpy pandas pydantic pydantic_core ruamel"),

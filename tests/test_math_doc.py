@@ -24,6 +24,8 @@ PAGES = [
     DOCS / "README.md",
     DOCS / "warnings.md",
     DOCS / "determinism.md",
+    DOCS / "formulations.md",
+    *sorted((DOCS / "numbers").glob("*.md")),
     *sorted((DOCS / "adr").glob("00[0-9][0-9]-*.md")),
 ]
 NUMBER = r"\d{1,3}[a-z]?"

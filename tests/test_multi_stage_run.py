@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stochbess.assemble import build_case
+from stochbess.comparison import compare
 from stochbess.config import load_config
 from stochbess.decide import Problem
 from stochbess.errors import ConfigError
@@ -18,7 +19,7 @@ from stochbess.multi_stage_worth import rolling_mean_profit
 from stochbess.offers import with_offer_data
 from stochbess.rolling_forecast import Information
 from stochbess.rolling_run import value_run
-from stochbess.run import Run, compare, effort_of, solve
+from stochbess.run import Run, effort_of, solve
 from stochbess.scenario_gen.tree_build import build_tree
 from stochbess.scenario_gen.tree_file import write_tree
 from tests.small_case import changed

@@ -160,6 +160,12 @@ SHAPES = {
     "no worth": Shape(valued=False),
     "deterministic": Shape(valued=False, formulation="deterministic", n_scenarios=1),
     "risk weight": Shape(valued=False, overrides=("risk.cvar_weight=0.3",)),
+    "robust": Shape(valued=False, formulation="robust"),
+    "robust on a spring day": Shape(
+        valued=False, formulation="robust", day=date(2024, 3, 31), rolling=True
+    ),
+    "distributionally robust": Shape(valued=False, formulation="wasserstein"),
+    "dispatched step by step": Shape(rolling=True),
     "no sign": Shape(vss_eur=(-4.25, 12.5)),
     "FCR closed": Shape(markets=("aFRR", "day-ahead")),
     "energy only": Shape(markets=("day-ahead",)),
@@ -497,3 +503,20 @@ def test_the_page_shows_what_other_laws_say_and_warns_only_of_an_exploited_one()
             assert text in html
     assert "may be exploiting its law" in warned and "may be exploiting" not in calm
     assert "What other laws of aging say" not in pages_of().html
+
+
+# ------------------------------------------------------------------- formulations and rolling
+def test_a_robust_page_shows_the_worst_course_and_says_what_it_is_of() -> None:
+    html = pages_of(Shape(valued=False, formulation="robust")).html
+    section = html[html.index('id="worst"') : html.index('id="risk"')]
+    assert 'id="fig-course"' in section and "805.50" in section
+    assert "What is bounded only" in section
+    assert 'id="fig-course"' not in pages_of().html
+
+
+def test_the_rolling_value_stands_beside_the_worth_and_only_if_it_was_computed() -> None:
+    html = pages_of(Shape(rolling=True)).html
+    section = html[html.index('id="rolling"') : html.index('id="risk"')]
+    assert "77.25" in section and "Reserve shortfall" in section
+    assert html.index('id="worth"') < html.index('id="rolling"')
+    assert 'id="rolling"' not in pages_of().html

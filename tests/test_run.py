@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 
 import stochbess as sb
+from stochbess.comparison import compare
 from stochbess.errors import ConfigError, DataError, NotEnoughHistoryError
 from stochbess.market.reference import reference_market
-from stochbess.run import Run, compare, solve_days
+from stochbess.run import Run, solve_days
 from stochbess.store import Store
 
 SMALL = ("scenarios.n=3", "solver.gap_frac=0.02", "aging.n_segments=3")
@@ -31,7 +32,7 @@ DAY_AHEAD_ONLY = (
 def small(*overrides: str, formulation: str = "two-stage", worth: bool = False) -> Run:
     return sb.solve(
         None,
-        formulation,  # type: ignore[arg-type]
+        formulation,
         overrides=[*SMALL, *overrides],
         worth=worth,
         store=False,

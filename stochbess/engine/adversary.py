@@ -4,7 +4,8 @@
 not depend on z: the minimum is replaced by its dual, and the products of duals and 0-1 deviations
 are linearised (Zeng & Zhao 2013, doi 10.1016/j.orl.2013.05.003). The maximum over the polytope is
 at a vertex because the recourse cost is convex in z. A fast search that alternates between z and
-the duals finds good points; only the programme, or pricing all vertices, proves a bound.
+the duals finds good points. Branching on deviations proves the worst of them where stored energy
+links the day, the programme or pricing all vertices otherwise.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
+from stochbess.clock import monotonic_s
 from stochbess.engine.highs import RecourseLP, SolveOptions, load, run_interruptible
 from stochbess.engine.matrix import Problem
 from stochbess.engine.template import Bools, Floats, Ints, Template
 from stochbess.engine.uncertainty import BudgetSet
+from stochbess.engine.vertex_search import VertexSearch
 from stochbess.errors import SolverError
 
 _MOST_CLIMBS = 50
-# Up to so many 0-1 points, pricing them all is faster than the programme.
-_ENUMERATED = 3000
+# Up to so many 0-1 points, pricing them all is faster than the programme, and than branching.
+_ENUMERATED, _FEW = 3000, 30
+# Share of the time for branching; the programme gets the rest where that proves too little.
+_BRANCHING_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,15 @@ class Adversary:
     """Worst case of one scenario over a budgeted set, for any here-and-now decision.
 
     `template` has a recourse matrix free of the uncertain numbers (`fixed_recourse`), `xi` (n_xi,)
-    are the scenario data, and `moving` names every row that the uncertain numbers move.
+    are the scenario data, and `moving` names every row that the uncertain numbers move. `linking`
+    (n_columns,) marks columns that link the parts of the recourse in time (`VertexSearch`); without
+    them the proof falls to the programme.
     """
 
     def __init__(
-        self, template: Template, xi: Floats, uncertain: BudgetSet, moving: MovingRows
-    ) -> None:
+        self, template: Template, xi: Floats, uncertain: BudgetSet, moving: MovingRows,
+        linking: Bools | None = None,
+    ) -> None:  # fmt: skip
         t = self.template = template
         self.uncertain = uncertain
         base = uncertain.data(xi, np.zeros(uncertain.size))[None, :]
@@ -95,6 +103,7 @@ class Adversary:
         self._x_of_column = np.full(len(t.columns), -1)
         self._x_of_column[t.first_stage] = np.arange(len(t.first_stage))
         self._moving = self._within(moving)
+        self._linking = None if linking is None else linking[self._recourse]
 
     def _within(self, moving: MovingRows) -> MovingRows:
         """The same rows and columns by their positions in the recourse problem."""
@@ -141,7 +150,7 @@ class Adversary:
             tuple(t.columns[j] for j in self._recourse), tuple(t.rows[i] for i in self._rows),
         )  # fmt: skip
         constant = float(self._cost[first] @ x) + self._offset
-        return Inner(problem, by_z, constant, slope, self.uncertain, self._moving)
+        return Inner(problem, by_z, constant, slope, self.uncertain, self._moving, self._linking)
 
 
 class Inner:
@@ -149,9 +158,10 @@ class Inner:
 
     def __init__(
         self, problem: Problem, by_z: sp.csr_array, constant: float, slope: Floats,
-        uncertain: BudgetSet, moving: MovingRows,
+        uncertain: BudgetSet, moving: MovingRows, linking: Bools | None = None,
     ) -> None:  # fmt: skip
         self._problem, self._by_z, self._constant, self._slope = problem, by_z, constant, slope
+        self._linking = linking
         self._uncertain, self._moving = uncertain, moving
         self._lp = RecourseLP(problem, sp.csr_array(-by_z))
         self._seen: dict[bytes, tuple[float, Floats]] = {}
@@ -237,8 +247,8 @@ class Inner:
     ) -> WorstCase:
         """Worst vertex with a proven bound, to `options.gap_frac` or until the time is up.
 
-        `known` is a vertex found before; the better of the two is returned. Sets of up to
-        `enumerated` 0-1 points are priced point by point.
+        `known` is a vertex found before; the better of the two is returned. Few 0-1 points are
+        priced point by point: up to `enumerated` where there is no branching.
 
         Raises
         ------
@@ -248,9 +258,36 @@ class Inner:
             z = self._uncertain.best(self._slope)
             cost = self.cost(z)[0]
             return WorstCase(z, cost, cost)
-        if self._uncertain.n_candidates(self._moves()) <= enumerated:
-            return self.enumerate(enumerated)
+        search = self._search()
+        most = enumerated if search is None else min(enumerated, _FEW)
+        if self._uncertain.n_candidates(self._moves()) <= most:
+            return self.enumerate(most)
         found = known or self.climb([np.zeros(self._uncertain.size)])[0]
+        if search is None:
+            return self._by_programme(options, found)
+        began = monotonic_s()
+        slack = options.gap_frac * max(1.0, abs(found.cost))
+        limit_s = _BRANCHING_SHARE * options.time_limit_s
+        best = search.run(found.z, slack, limit_s, options.stop)
+        found = WorstCase(best.z, best.cost, best.bound)
+        # The two ways round differently: a cost may differ from its bound in the last digits.
+        if found.bound - found.cost <= slack + 1e-6 * max(1.0, abs(found.cost)):
+            return found
+        left_s = max(1.0, options.time_limit_s - (monotonic_s() - began))
+        other = self._by_programme(replace(options, time_limit_s=left_s), found)
+        return replace(other, bound=max(other.cost, min(found.bound, other.bound)))
+
+    def _search(self) -> VertexSearch | None:
+        """Branching, where the recourse has links and parts small enough."""
+        if self._linking is None:
+            return None
+        search = VertexSearch(
+            self._problem, self._by_z, self._constant, self._slope, self._uncertain, self._linking
+        )
+        return search if search.usable else None
+
+    def _by_programme(self, options: SolveOptions, found: WorstCase) -> WorstCase:
+        """Bound of the mixed-integer programme, and the better of `found` and its incumbent."""
         bound, vertex = self._run(options, found.z)
         tolerance = 1e-5 * max(1.0, abs(found.cost))
         if vertex is not None and self.cost(vertex)[0] > found.cost:

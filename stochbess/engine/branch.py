@@ -18,6 +18,7 @@ from stochbess.clock import monotonic_s
 from stochbess.engine.lshaped import (
     ROUNDS_IN_SEARCH,
     CutMaster,
+    CutPool,
     NoRecourseAnywhereError,
     Recourse,
     lp_phase,
@@ -69,8 +70,9 @@ class BranchAndBenders:
         progress: Progress | None = None,
         relax: bool = False,
         start: Floats | None = None,
+        cuts: CutPool | None = None,
     ) -> None:
-        self.recourse, self.master = recourse, CutMaster(recourse, risk)
+        self.recourse, self.master = recourse, CutMaster(recourse, risk, cuts)
         self.gap_frac, self.progress = gap_frac, progress
         self.deadline = monotonic_s() + time_limit_s
         self.began = monotonic_s()

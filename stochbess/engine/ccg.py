@@ -11,19 +11,20 @@ upper bound.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from stochbess.clock import monotonic_s
 from stochbess.engine.adversary import Adversary, Inner, MovingRows, WorstCase
 from stochbess.engine.highs import SolveOptions
-from stochbess.engine.lshaped import Recourse
+from stochbess.engine.lshaped import CutPool, Recourse
 from stochbess.engine.matrix import Blocks
 from stochbess.engine.risk import NEUTRAL, Risk
-from stochbess.engine.template import Floats, Template
+from stochbess.engine.template import Bools, Floats, Template
 from stochbess.engine.two_stage import Engine, TwoStageOutcome, solve_two_stage
 from stochbess.engine.uncertainty import BudgetSet
 from stochbess.engine.worst_of import WorstOf
@@ -38,6 +39,17 @@ _STARTS, _AT_ONCE = 6, 3
 _RELAXED_UNTIL, _PROVEN_FROM = 0.3, 0.5
 # Both shares shrink when no vertex is left to add and the bounds are still apart; down to this.
 _FINEST = 1e-3
+
+
+@dataclass
+class Courses:
+    """Pairs of scenario and vertex with the cuts of their costs, handed from search to search.
+
+    They serve any set that holds these vertices, such as the same one with a larger budget.
+    """
+
+    pairs: list[tuple[int, Floats]] = field(default_factory=list)
+    cuts: CutPool | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,7 @@ class RobustOutcome:
     worst : (S, K) that vertex
     iterations : bounds of every round
     hit_time_limit : the time ended the search before the gap did
+    clocked : the clock decided a step on the way, so that a repetition may differ
     """
 
     x: Floats
@@ -76,6 +89,7 @@ class RobustOutcome:
     pairs: int
     wall_s: float
     hit_time_limit: bool
+    clocked: bool = False
 
     @property
     def gap_frac(self) -> float:
@@ -91,6 +105,7 @@ def solve_robust(
     *,
     gap_frac: float,
     time_limit_s: float,
+    linking: Bools | None = None,
     threads: int = 1,
     engine: Engine = "auto",
     outer: Risk = NEUTRAL,
@@ -98,6 +113,7 @@ def solve_robust(
     seed: int = 0,
     progress: Callable[[float, float, float], None] | None = None,
     stop: threading.Event | None = None,
+    courses: Courses | None = None,
 ) -> RobustOutcome:
     """Minimise `outer` over scenarios of the worst cost over the vertices of `uncertain`.
 
@@ -108,8 +124,10 @@ def solve_robust(
     probability : (S,) of the scenarios
     moving : what is known of the rows that the uncertain numbers move, per scenario
     gap_frac : relative gap between the two bounds at which the search ends
+    linking : (n_columns,) columns that link the parts of the recourse in time, see `VertexSearch`
     time_limit_s : wall clock; the round in work is ended as soon as its parts allow
     outer : measure over the scenarios: expectation by default
+    courses : what an earlier search over the same scenarios found, to begin with; left as found
 
     Raises
     ------
@@ -117,8 +135,8 @@ def solve_robust(
     SolverError : the time ran out before one decision was priced, or a bound on duals is wrong
     """
     search = _Search(
-        template, xi, probability, uncertain, moving, gap_frac, time_limit_s, threads, engine,
-        outer, relax, seed, stop,
+        template, xi, probability, uncertain, moving, linking, gap_frac, time_limit_s, threads,
+        engine, outer, relax, seed, stop, courses,
     )  # fmt: skip
     return search.run(progress)
 
@@ -128,27 +146,38 @@ class _Search:
 
     def __init__(
         self, template: Template, xi: Floats, probability: Floats, uncertain: BudgetSet,
-        moving: Sequence[MovingRows], gap_frac: float, time_limit_s: float, threads: int,
+        moving: Sequence[MovingRows], linking: Bools | None, gap_frac: float,
+        time_limit_s: float, threads: int,
         engine: Engine, outer: Risk, relax: bool, seed: int, stop: threading.Event | None,
+        courses: Courses | None,
     ) -> None:  # fmt: skip
         self.template, self.xi, self.probability = template, xi, probability
         self.uncertain, self.gap_frac, self.threads = uncertain, gap_frac, threads
-        self.engine, self.outer, self.relax, self.seed, self.stop = engine, outer, relax, seed, stop
+        self.engine, self.outer, self.relax, self.seed = engine, outer, relax, seed
+        self.stop = threading.Event() if stop is None else stop
         self.began = monotonic_s()
         self.time_limit_s, self.deadline = time_limit_s, self.began + time_limit_s
         self.adversaries = [
-            Adversary(template, one, uncertain, rows) for one, rows in zip(xi, moving, strict=True)
+            Adversary(template, one, uncertain, rows, linking)
+            for one, rows in zip(xi, moving, strict=True)
         ]
         nominal = np.zeros(uncertain.size)
-        self.pairs: list[tuple[int, Floats]] = [(s, nominal) for s in range(len(xi))]
+        self.courses = Courses() if courses is None else courses
+        first = [(s, nominal) for s in range(len(xi))]
+        self.pairs = [pair for pair in self.courses.pairs if uncertain.contains(pair[1])] or first
         self.lower, self.upper, self.precision = -np.inf, np.inf, 1.0
         self.best: tuple[Floats, list[WorstCase]] | None = None
+        self.clocked = False
         self.history: list[Iteration] = []
+        # Pairs are only added, so that the cuts of the old ones hold in every later master.
+        whole = self.courses.cuts if len(self.pairs) == len(self.courses.pairs) else None
+        self.cuts = CutPool.empty(len(template.first_stage)) if whole is None else whole
 
     def run(self, progress: Callable[[float, float, float], None] | None) -> RobustOutcome:
         whole = not self.relax and bool(self.template.integer[self.template.first_stage].any())
         for relax in (True, False) if whole else (self.relax,):
             self._rounds(relax, relax and whole, progress)
+        self.courses.pairs, self.courses.cuts = list(self.pairs), self.cuts
         return self._outcome(not self._closed() and monotonic_s() > self.deadline)
 
     def _rounds(
@@ -165,7 +194,7 @@ class _Search:
             if progress is not None:
                 progress(elapsed, self.upper, self.lower)
             late = monotonic_s() > self.deadline
-            if self._closed() or (only_search and (not new or self._past(_RELAXED_UNTIL))):
+            if self._closed() or (only_search and (not new or self._clock(_RELAXED_UNTIL))):
                 return
             if (late and self.best is not None) or (not new and self.precision < _FINEST):
                 return
@@ -179,6 +208,12 @@ class _Search:
 
     def _past(self, share: float) -> bool:
         return monotonic_s() > self.began + share * self.time_limit_s
+
+    def _clock(self, share: float) -> bool:
+        """Whether a share of the time is over, for a decision that depends on it."""
+        past = self._past(share)
+        self.clocked = self.clocked or past
+        return past
 
     def _left_s(self) -> float:
         return max(1.0, self.deadline - monotonic_s())
@@ -197,6 +232,7 @@ class _Search:
             seed=self.seed,
             stop=self.stop,
             start=None if self.best is None else self.best[0],
+            cuts=self.cuts,
         )
 
     def _respond(self, master: TwoStageOutcome, only_search: bool) -> list[tuple[int, Floats]]:
@@ -209,7 +245,7 @@ class _Search:
         held = theta.worst(master.scenario_cost)
         scale = self.gap_frac * max(1.0, abs(master.cost))
         inner = [a.at(x) for a in self.adversaries]
-        with ThreadPoolExecutor(max(1, self.threads)) as pool:
+        with ThreadPoolExecutor(max(1, self.threads)) as pool, self._stopping():
 
             def each(work: Callable[[int], list[WorstCase]]) -> list[list[WorstCase]]:
                 return list(pool.map(work, everyone))
@@ -221,7 +257,7 @@ class _Search:
             found = each(lambda s: inner[s].climb([*self._starts(s), *inner[s].runs()]))
             if not only_search and not worth_adding():
                 found = each(lambda s: [inner[s].improve(found[s][0]), *found[s]])
-            urgent = self.best is None and self._past(_PROVEN_FROM)
+            urgent = not only_search and self.best is None and self._clock(_PROVEN_FROM)
             if not only_search and (urgent or not worth_adding()):
                 part = _ADVERSARY_SHARE * self.precision * scale
                 proven = each(lambda s: [self._prove(inner[s], found[s][0], part)])
@@ -237,6 +273,15 @@ class _Search:
             for w in found[s][:_AT_ONCE]
             if w.cost > least[s] and (s, w.z.tobytes()) not in known
         ]
+
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """An exception in this thread, such as Ctrl-C, ends the proofs that others run."""
+        try:
+            yield
+        except BaseException:
+            self.stop.set()
+            raise
 
     def _prove(self, inner: Inner, found: WorstCase, part: float) -> WorstCase:
         gap_frac = part / max(1.0, abs(found.cost))
@@ -261,7 +306,7 @@ class _Search:
         return RobustOutcome(
             x, self.upper, min(self.lower, self.upper), self._measure(cost), cost,
             np.array([w.z for w in found]), tuple(self.history), len(self.pairs),
-            monotonic_s() - self.began, late,
+            monotonic_s() - self.began, late, self.clocked,
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import numpy as np
@@ -191,6 +191,22 @@ class Recourse:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
+@dataclass
+class CutPool:
+    """Cuts `theta_s >= intercept + gradient . x` of scenario costs, handed from solve to solve.
+
+    They hold for any measure of risk and for any problem whose scenarios begin with the same ones.
+    """
+
+    gradient: Floats
+    intercept: Floats
+    scenario: Ints
+
+    @classmethod
+    def empty(cls, n_first: int) -> CutPool:
+        return cls(np.zeros((0, n_first)), np.zeros(0), np.zeros(0, np.int64))
+
+
 class CutMaster:
     """First-stage LP with one epigraph column per scenario cost and the cuts that are active.
 
@@ -198,7 +214,7 @@ class CutMaster:
     the first-stage problem under the bounds set last.
     """
 
-    def __init__(self, recourse: Recourse, risk: Risk) -> None:
+    def __init__(self, recourse: Recourse, risk: Risk, cuts: CutPool | None = None) -> None:
         block, t = recourse.block, recourse.block.template
         self.risk, self.probability, self._template = risk, block.probability, t
         self.n_first, self.n_scenarios = len(t.first_stage), block.n_scenarios
@@ -235,9 +251,10 @@ class CutMaster:
                 np.concatenate((self.common_upper, np.full(risk.n_rows(n_s), np.inf))),
             )
         )
-        self._gradient = np.zeros((0, self.n_first))
-        self._intercept = np.zeros(0)
-        self._scenario: Ints = np.zeros(0, np.int64)
+        # Cuts of earlier solves enter the LP when they are violated, like all others of the pool.
+        known = CutPool.empty(self.n_first) if cuts is None else cuts
+        self._gradient, self._intercept = known.gradient, known.intercept
+        self._scenario = known.scenario
         self._rows: list[int] = []  # pool index of every cut row in the LP
         self._idle = np.zeros(0, np.int64)
         self.solves = 0
@@ -245,6 +262,11 @@ class CutMaster:
     @property
     def n_cuts(self) -> int:
         return len(self._intercept)
+
+    def hand_on(self, cuts: CutPool) -> None:
+        """Leave all cuts for the next solve."""
+        cuts.gradient, cuts.intercept = self._gradient, self._intercept
+        cuts.scenario = self._scenario
 
     def add_cuts(
         self, x: Floats, cost: Floats, gradient: Floats, which: Ints | None = None

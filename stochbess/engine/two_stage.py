@@ -16,7 +16,7 @@ from stochbess.engine.certificate import TOLERANCE, certify
 from stochbess.engine.highs import SolveOptions, solve_problem, version
 from stochbess.engine.lazy import Lazy, RowPool, Separation, bound_to
 from stochbess.engine.lazy_extensive import solve_growing
-from stochbess.engine.lshaped import Recourse
+from stochbess.engine.lshaped import CutPool, Recourse
 from stochbess.engine.matrix import Blocks, ColumnMap, Problem, extensive_form, single
 from stochbess.engine.outcome import Status
 from stochbess.engine.risk import NEUTRAL, Risk
@@ -83,6 +83,7 @@ def solve_two_stage(
     start: Floats | None = None,
     lazy: Lazy | None = None,
     rows: RowPool | None = None,
+    cuts: CutPool | None = None,
 ) -> TwoStageOutcome:
     """Minimise the risk-adjusted cost over all scenarios of `block`.
 
@@ -90,7 +91,8 @@ def solve_two_stage(
     first, so that its result is never worse. `engine="auto"` takes the extensive form for very few
     scenarios or when nothing is decided here and now, the decomposition otherwise. `lazy` supplies
     rows that are added where a solution violates them; the result has its held-up columns at their
-    truth and the bound stays one. `rows` from an earlier solve are there from the start.
+    truth and the bound stays one. `rows` from an earlier solve are there from the start, and so are
+    `cuts`, to which the decomposition adds its own.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def solve_two_stage(
     if engine == "extensive":
         outcome = _extensive(block, options, risk, relax, separation, rows)
     else:
-        outcome = _decomposed(block, options, risk, relax, start, separation, rows)
+        outcome = _decomposed(block, options, risk, relax, start, separation, rows, cuts)
     return replace(outcome, wall_s=monotonic_s() - started)
 
 
@@ -209,11 +211,12 @@ def _decomposed(
     start: Floats | None,
     separation: Separation | None,
     rows: RowPool | None,
+    cuts: CutPool | None,
 ) -> TwoStageOutcome:
     recourse = Recourse(block, options.threads, separation, rows)
     try:
         progress = options.progress
-        tree = BranchAndBenders(
+        search = BranchAndBenders(
             recourse,
             risk,
             options.gap_frac,
@@ -221,7 +224,11 @@ def _decomposed(
             None if progress is None else lambda at, cost, bound, _: progress(at, cost, bound),
             relax=relax,
             start=start,
-        ).run()
+            cuts=cuts,
+        )
+        tree = search.run()
+        if cuts is not None:
+            search.master.hand_on(cuts)
         values, attained, lower = recourse.solution(tree.x)
         found = recourse.rows_found()
     finally:

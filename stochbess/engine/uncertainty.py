@@ -9,6 +9,7 @@ others of its family, so that the vertices of the polytope are the 0-1 points in
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from math import comb
 
@@ -93,14 +94,18 @@ class BudgetSet:
         )
         return matrix, np.array([b.most for b in self.budgets], float)
 
+    @cached_property
+    def _rows(self) -> tuple[sp.csr_array, Floats]:
+        return self.rows()
+
     def contains(self, z: Floats, tolerance: float = 1e-9) -> bool:
-        matrix, most = self.rows()
+        matrix, most = self._rows
         inside = bool((z >= -tolerance).all() and (z <= 1 + tolerance).all())
         return inside and bool((matrix @ z <= most + tolerance).all())
 
     def best(self, weight: Floats) -> Floats:
         """The vertex with the largest `weight . z`; among equals one with few deviations."""
-        matrix, most = self.rows()
+        matrix, most = self._rows
         size, bounds = self.size, np.full(len(most), -np.inf)
         gain = np.where(weight > 0, weight, 0.0)
         problem = Problem(
@@ -115,9 +120,10 @@ class BudgetSet:
     def n_candidates(self, among: Ints | None = None) -> int:
         """Number of 0-1 points with deviations `among` (all) that a count of budgets admits."""
         size = self.size if among is None else len(among)
-        return sum(comb(size, k) for k in range(min(size, self._deepest()) + 1))
+        return sum(comb(size, k) for k in range(min(size, self.most_at_once) + 1))
 
-    def _deepest(self) -> int:
+    @property
+    def most_at_once(self) -> int:
         """Most deviations that can happen together, bounded by the budgets that cover all."""
         matrix, most = self.rows()
         covering = [int(b.most) for b in self.budgets if len(b.members) == self.size]
@@ -140,7 +146,7 @@ class BudgetSet:
         matrix, most = self.rows()
         free = [int(k) for k in (range(self.size) if among is None else among)]
         points = []
-        for count in range(min(len(free), self._deepest()) + 1):
+        for count in range(min(len(free), self.most_at_once) + 1):
             for chosen in combinations(free, count):
                 z = np.zeros(self.size)
                 z[list(chosen)] = 1.0

@@ -91,11 +91,13 @@ def test_every_constraint_of_the_model_leads_to_keys_that_exist() -> None:
     for cause in CAUSES:
         for key in cause.keys:
             assert schema_at(schema, tuple(key.split("."))) is not None, key
-    case = build_case(
-        load_config(None, ["market.day=2024-06-26", "terminal.mode=equal_start", CYCLES, AFRR])
-    )
-    model = two_stage(case.data)
-    known = {part.name for part in model.component_objects((pyo.Constraint, pyo.Var))}
+    settings = ["market.day=2024-06-26", "terminal.mode=equal_start", CYCLES, AFRR]
+    known = set()
+    for more in ([], ["battery.efficiency_model=loss_cuts"]):
+        data = build_case(load_config(None, settings + more)).data
+        for exclusive in ("relaxed", "binary"):
+            model = two_stage(replace(data, exclusive=exclusive))
+            known |= {part.name for part in model.component_objects((pyo.Constraint, pyo.Var))}
     named = {name for cause in CAUSES for name in cause.components}
     assert named - known == set()
 
