@@ -23,7 +23,7 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,23 +221,22 @@ def figure(rows: Sequence[Row], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     fig, ax = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
-    shown: Mapping[int, tuple[str, str]] = dict(
-        zip(sorted({r["n"] for r in rows}), (("C0", "-"), ("C1", "-"), ("C2", "-")), strict=False)
-    )
+    sizes = sorted({row["n"] for row in rows})
+    shown = {n: f"C{i}" for i, n in enumerate(sizes)}
     named: set[str] = set()
     for (n, method), group in groups(rows, WHOLE):
-        colour = shown[n][0]
+        label = f"S = {n}, {'tree' if method == 'tree' else 'extensive form'}"
+        style: dict[str, Any] = {"color": shown[n], "ls": "-" if method == "tree" else ":"}
         for row in group:
-            points = [(p[1], gap_of(p[2], p[3])) for p in row["trace"]]
-            points = [(x, 100 * y) for x, y in points if np.isfinite(y) and y > 0]
-            label = f"S = {n}, {'tree' if method == 'tree' else 'extensive form'}"
-            ax.step(
-                *zip(*points, strict=True) if points else ([], []),
-                where="post", color=colour, lw=0.9,
-                ls="-" if method == "tree" else ":", label=None if label in named else label,
-            )  # fmt: skip
-            named.add(label)
+            gaps = [(p[1], 100 * gap_of(p[2], p[3])) for p in row["trace"]]
+            points = [(x, y) for x, y in gaps if np.isfinite(y) and y > 0]
+            if points:
+                own = None if label in named else label
+                ax.step(*zip(*points, strict=True), where="post", lw=0.9, label=own, **style)
+                named.add(label)
     ax.set(xlabel="processor time, s", ylabel="proven gap, %", xscale="log", yscale="log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
     ax.legend(frameon=False)
     fig.savefig(path, metadata={"Date": None})
 
