@@ -84,6 +84,14 @@ def _add_menu(m: Any, data: ModelData, name: str, tops: list[float]) -> None:
         pyo.Constraint(blocks, rule=awarded, doc="(138) lots awarded are the accepted offers"),
     )
 
+    def fits(_: Any, b: int) -> Any:
+        return sum(offers[b, k] for k in prices) <= tops[b]
+
+    m.add_component(
+        f"{name}_offers_fit",
+        pyo.Constraint(blocks, rule=fits, doc="(138a) offers fit if all of them are awarded"),
+    )
+
 
 def _offered_lots(m: Any, data: ModelData, name: str, b: int) -> Any:
     """Lots that may all be awarded: with a menu the sum of its offers."""

@@ -103,6 +103,10 @@ def show(
         scenario_profit_eur=profit,
         profit_lb_eur=-risk.of_cost(-profit, probability),
         profit_ub_eur=-bounded.bound,
+        # What simultaneous flows would add, as at held prices.
+        relaxed_profit_eur=-risk.of_cost(-profit, probability)
+        + certified.relaxed_profit_eur
+        - certified.profit_lb_eur,
         outcome=replace(certified.outcome, hit_time_limit=late),
     )
     return Shown(

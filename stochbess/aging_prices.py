@@ -69,7 +69,8 @@ def plant_aging(config: Config, dt_h: float) -> PlantAging:
         c_rate_per_h=aging.c_rate_per_h,
         temperature_degc=degc,
     )
-    start = PlantState.new(plant, 0.0, degc).with_health(1.0 - state.soh_frac)
+    start = PlantState.new(plant, 0.0, degc)
+    start = start.with_health(1.0 - state.soh_frac, state.resistance_growth_frac)
     start = replace(
         start,
         energy_mwh=state.soc_frac * battery.energy_mwh * state.soh_frac,

@@ -101,12 +101,15 @@ class Request:
 
     def identity(self, market: MarketData) -> str:
         """Hash of all that a day depends on besides policy, day and state."""
+        from stochbess.engine.highs import version as solver_version  # help answers without it
+
         config = backtest_config(self.config)
         report = config.report.model_copy(update={"store_dir": Path("runs")})
         parts = {
             "config": config.model_copy(update={"report": report}).sha256,
             "market": market.sha256,
             "code": code_sha256(),
+            "solver": solver_version(),
             "first": self.first.isoformat(),
             "information": [
                 self.information.lead_min,

@@ -80,7 +80,7 @@ class Engine:
 
     Raises
     ------
-    ConfigError : losses that grow with power, or aging beyond cycling
+    ConfigError : losses that grow with power, aging beyond cycling, or offers with prices
     """
 
     def __init__(
@@ -92,6 +92,11 @@ class Engine:
                 "the backtest books the aging that a decision is charged, which is cycling alone; "
                 f"found aging.mechanisms={','.join(config.aging.mechanisms)}. Set "
                 "aging.mechanisms=[cycle]."
+            )
+        if config.markets.day_ahead.curve_points > 1 or config.markets.afrr.bid_menu:
+            raise ConfigError(
+                "the backtest lives single quantities; found a day-ahead curve or a menu of bids. "
+                "Set markets.day_ahead.curve_points=1 and markets.afrr.bid_menu=[]."
             )
         self.config, self.market, self.information = config, market, information
         self.plant: Plant = plant_of(config)
@@ -256,7 +261,7 @@ class Engine:
             **{
                 column: float(found[column])
                 for column in (
-                    "profit_eur", "cash_eur", "aging_eur", "aging_rainflow_eur",
+                    "profit_eur", "cash_eur", "aging_eur", "aging_rainflow_eur", "aging_floor_eur",
                     "stored_value_eur", "profit_tax_eur", "full_cycles", "energy_end_mwh",
                     "imbalance_mwh", "undelivered_mwh", "reserve_shortfall_mwh_h",
                 )

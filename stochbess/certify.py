@@ -162,7 +162,8 @@ def certify(
         run = solve(config, market=market, worth=False, store=store, progress=tell)
         first_stage = first_stage_of(run.frames)
         run_id, decided_on = run.run_id, len(run.frames["scenarios"])
-        in_sample_eur = float(run.fact("profit").value or 0.0)
+        held = any(fact.name == "held_profit" for fact in run.facts)  # aging as the bounds count it
+        in_sample_eur = float(run.fact("held_profit" if held else "profit").value or 0.0)
     n = config.scenarios.n
     tell("sample", f"drawing {replications} x {n} + {out_of_sample} scenarios")
     case, series, population = draw_population(config, market, replications * n + out_of_sample)
@@ -255,7 +256,8 @@ def draw_population(config: Config, market: MarketData, n: int) -> tuple[Case, S
         n *= 2
     drawn = scenarios.model_copy(update={"n": n, "reduce_from": None})
     seed = int(stream(config.seed, "certify.population").integers(2**31))
-    case = build_case(config.model_copy(update={"scenarios": drawn, "seed": seed}), market)
+    # Only the draws are new: models stay fitted with the seed of the run.
+    case = build_case(config.model_copy(update={"scenarios": drawn}), market, draw_seed=seed)
     order = stream(config.seed, "certify.order").permutation(drawn.n)
     return case, _take(case.series, order), _population(case, drawn.n)
 

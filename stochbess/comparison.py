@@ -13,6 +13,7 @@ from stochbess.assemble import Case, build_case, open_market
 from stochbess.config import Config
 from stochbess.decide import Decision, Problem
 from stochbess.engine.risk import Risk
+from stochbess.errors import ConfigError
 from stochbess.evaluate.worth import Interval
 from stochbess.formulate import check_formulation, with_cvar_weight
 from stochbess.formulations import DEFAULT
@@ -58,6 +59,12 @@ def compare(
     case = build_case(config, market)
     problem = Problem(case.data, "two-stage")
     valued = DEFAULT if DEFAULT in formulations else formulations[-1]
+    if worth and valued == "multi-stage" and len(formulations) > 1:
+        raise ConfigError(
+            "WS and EEV of a multi-stage run are those of the paths of its tree and cannot be set "
+            "beside decisions priced on the scenarios. Add two-stage to --formulations, or leave "
+            "out --worth and --report."
+        )
     runs: list[Run] = []
     rows: list[dict[str, Any]] = []
     for formulation in formulations:

@@ -29,7 +29,7 @@ from stochbess.formulations import CVAR_WEIGHT, FORMULATIONS
 from stochbess.models.robust import DOWN, UP, ActivationBudget, activation_budget
 from stochbess.multi_stage import MultiStage, gate_tree, leaf_case, stages_of_tree
 from stochbess.multi_stage_worth import tree_facts
-from stochbess.offers import with_single_quantities
+from stochbess.offers import with_single_quantities, without_offer_data
 from stochbess.reports.facts import Fact
 from stochbess.robust import RobustProblem, mean_scenario
 from stochbess.scenario_gen.reduction import reduce_scenarios
@@ -136,7 +136,7 @@ def decide_by(formulation: str, case: Case, effort: Effort, tell: Tell) -> Decid
     check_formulation(formulation)
     task = Task(case, effort, tell)
     if formulation in _OWN_MEASURE:
-        _require_own_measure(task, formulation)
+        require_own_measure(task.case, formulation)
     return _BY_NAME[formulation](task)
 
 
@@ -240,7 +240,7 @@ def _wasserstein(task: Task) -> Decided:
             "formulation wasserstein moves probability between scenarios and found one. Set "
             "scenarios.n above 1, or take formulation two-stage."
         )
-    distance = scenario_distance(case.series, case.probability)
+    distance = scenario_distance(without_offer_data(case.series), case.probability)
     decided = _under(task, Wasserstein(radius=radius, distance=distance))
     profit = decided.decision.scenario_profit_eur
     worst = worst_distribution(-profit, case.probability, distance, radius)
@@ -418,21 +418,21 @@ def _promised(formulation: str) -> tuple[Fact, ...]:
     return (Fact("promise", FORMULATIONS[formulation].promise, "", 0, "what was maximised"),)
 
 
-def _require_own_measure(task: Task, formulation: str) -> None:
+def require_own_measure(case: Case, formulation: str) -> None:
     """Refuse what a formulation with a measure of its own cannot count with.
 
     Raises
     ------
     ConfigError : a weight of CVaR, aging that the plant shows, ranks, or offers with prices
     """
-    config, data = task.config, task.case.data
+    config, data = case.config, case.data
     if config.risk.cvar_weight:
         raise ConfigError(
             f"risk.cvar_weight is {config.risk.cvar_weight:g} beside formulation {formulation}, "
             "which has its own measure of risk. Expected 0; set risk.cvar_weight=0, or take "
             "formulation mean-cvar."
         )
-    if task.case.judge is not None:
+    if case.judge is not None:
         raise ConfigError(
             f"formulation {formulation} prices aging by the model alone; found aging.mechanisms="
             f"{','.join(config.aging.mechanisms)}. Set aging.mechanisms=[cycle]."

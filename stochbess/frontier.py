@@ -25,8 +25,15 @@ from stochbess.engine.lshaped import CutPool
 from stochbess.engine.risk import Risk, cvar
 from stochbess.engine.wasserstein import Wasserstein, scenario_distance
 from stochbess.errors import ConfigError
-from stochbess.formulate import called_set, one_machine, price_scenarios, with_cvar_weight
+from stochbess.formulate import (
+    called_set,
+    one_machine,
+    price_scenarios,
+    require_own_measure,
+    with_cvar_weight,
+)
 from stochbess.market.data import MarketData
+from stochbess.offers import without_offer_data
 from stochbess.robust import RobustProblem
 from stochbess.run import Progress, effort_of, loaded
 from stochbess.valuation import mean_series
@@ -96,6 +103,13 @@ def frontier(
     tell: Progress = progress or (lambda stage, detail: None)
     tell("scenarios", "building scenarios and model data")
     case = build_case(config, open_market(config) if market is None else market)
+    if over != "cvar":
+        require_own_measure(case, "robust" if over == "budget" else "wasserstein")
+    elif case.judge is not None:
+        raise ConfigError(
+            "a frontier prices aging by the model alone; found aging.mechanisms="
+            f"{','.join(config.aging.mechanisms)}. Set aging.mechanisms=[cycle]."
+        )
     points = _CURVES[over](case, wanted, tell)
     if over != "cvar":
         points = _carried(points)
@@ -116,7 +130,9 @@ def frontier(
                 "expected_profit_upper_eur": priced.profit_ub_eur,
                 "cvar_eur": cvar(profit, case.probability, config.risk.cvar_level),
                 "worst_scenario_eur": float(profit.min()),
-                "reserve_lots": sum(v for k, v in point.first_stage.items() if "_lots[" in k),
+                "reserve_lots": sum(
+                    v for k, v in point.first_stage.items() if "_lots[" in k or "_offer[" in k
+                ),
                 "violation": priced.outcome.violation,
                 "hit_time_limit": point.hit_time_limit,
                 "cpu_s": round(point.cpu_s, 2),
@@ -159,7 +175,7 @@ def _cvar(case: Case, values: list[float], tell: Progress) -> list[_Point]:
 def _radius(case: Case, values: list[float], tell: Progress) -> list[_Point]:
     if len(case.probability) < 2:
         raise ConfigError("a frontier over the radius needs more than one scenario: scenarios.n")
-    distance = scenario_distance(case.series, case.probability)
+    distance = scenario_distance(without_offer_data(case.series), case.probability)
     measures = [(v, Wasserstein(radius=v, distance=distance)) for v in values]
     return _measured(case, measures, tell)
 

@@ -45,7 +45,14 @@ def gate_tree(case: Case) -> GateTree:
     constant_only(case.config, "the multi-stage formulation")
     tree = case.config.tree
     if tree.file is not None:
-        return gate_tree_of(read_tree(tree.file), case.horizon, case.scenarios.series)
+        found = gate_tree_of(read_tree(tree.file), case.horizon, case.scenarios.series)
+        after_award = min(found.afrr + 1, len(found.stages))
+        if case.data.reserves.menu is not None and found.nodes_per_stage[after_award] == 1:
+            raise ConfigError(
+                "markets.afrr.bid_menu needs a tree that tells awards apart; "
+                f"{tree.file} has one node after the capacity result."
+            )
+        return found
     branching = Branching(tree.reserves, tree.day_ahead, tree.intraday, tuple(tree.delivery))
     menu = case.data.reserves.menu is not None
     if menu and tree.reserves == 1:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 
+_OFFER_SERIES = ("day_ahead_curve_frac", "afrr_up_accepted", "afrr_down_accepted")
+# What differs by more between the paths of a tree is decided at later nodes [MW].
+DECIDED_LATER_MW = 1e-9
+
+
 def with_offer_data(series: Mapping[str, Floats], data: ModelData) -> dict[str, Floats]:
     """Scenario data with what the offers of `data` turn into in every scenario."""
     out = dict(series)
@@ -38,6 +43,11 @@ def with_offer_data(series: Mapping[str, Floats], data: ModelData) -> dict[str, 
             accepted = published[:, :, None] >= menu.threshold_eur_mw_h(way)[None]
             out[f"afrr_{way}_accepted"] = accepted.reshape(len(published), -1).astype(np.float64)
     return out
+
+
+def without_offer_data(series: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Scenario data as the world made them, without what offers turn them into."""
+    return {name: values for name, values in series.items() if name not in _OFFER_SERIES}
 
 
 def single_quantities(data: ModelData) -> ModelData:
@@ -125,6 +135,8 @@ def curve_table(case: Case, decision: Decision) -> pd.DataFrame | None:
     energy, horizon = case.data.energy, case.horizon
     if not energy.curve_points or "day_ahead_curve_mw" not in decision.values:
         return None
+    if np.ptp(decision.values["day_ahead_curve_mw"], axis=0).max() > DECIDED_LATER_MW:
+        return None  # a tree decides it at later nodes: no curve of now
     starts = horizon.day_ahead_steps
     ends = starts + pd.Timedelta(minutes=horizon.day_ahead_min)
     offered = decision.values["day_ahead_curve_mw"][0]

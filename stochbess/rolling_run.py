@@ -19,7 +19,7 @@ from stochbess.config import Config
 from stochbess.decide import Problem
 from stochbess.errors import DataError, StoreError
 from stochbess.multi_stage import gate_tree
-from stochbess.offers import first_stage_of, require_positions
+from stochbess.offers import as_offers, first_stage_of, require_positions
 from stochbess.rolling import RollingValue, Tell, nonanticipative_value, realised_series
 from stochbess.rolling_forecast import Information
 from stochbess.run import effort_of
@@ -65,7 +65,7 @@ def value_run(
     report: Tell = tell or (lambda stage, detail: None)
     report("data", "rebuilding the case of the run")
     case = case_of_run(record, frames, store_dir, market)
-    first_stage = first_stage_of(frames)
+    first_stage = as_offers(first_stage_of(frames), case.data)
     require_positions(first_stage, case.data)
     problem, effort = Problem(case.data, "two-stage"), effort_of(case.config)
     truth = realised_series(case) if realised else None

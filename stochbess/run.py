@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,14 @@ from stochbess.formulations import DEFAULT
 from stochbess.market.data import MarketData
 from stochbess.multi_stage import MultiStage, gate_tree
 from stochbess.multi_stage_worth import value_tree, virtual_on_tree
-from stochbess.offers import curve_table, menu_table, paid_series
+from stochbess.offers import (
+    as_offers,
+    curve_table,
+    first_stage_of,
+    menu_table,
+    paid_series,
+    require_positions,
+)
 from stochbess.ranks import require
 from stochbess.reports.facts import Fact, as_records, from_records
 from stochbess.rolling_forecast import Information
@@ -145,6 +152,14 @@ def solve(
     check_formulation(formulation)
     config = effective_config(loaded(config, overrides), formulation)
     asked = Asked(worth, rolling)
+    day_ahead = config.markets.day_ahead
+    later = formulation == "multi-stage" and config.tree.reserves > 1 and day_ahead.enabled
+    if rolling and later and day_ahead.here_and_now:
+        raise ConfigError(
+            f"tree.reserves is {config.tree.reserves}: the day-ahead position is decided after the "
+            "reserve result, so that there is no one bid to dispatch. Set tree.reserves=1, or leave "
+            "out --rolling."
+        )
     if formulation in ("two-stage", "mean-cvar") and config.solver.engine == "cylinders":
         require(CYLINDERS)
     tell: Progress = progress or (lambda stage, detail: None)
@@ -241,6 +256,7 @@ def effort_of(config: Config) -> Effort:
 def _compute(case: Case, formulation: str, record: RunRecord, asked: Asked, tell: Progress) -> Run:
     started, cpu_started = monotonic_s(), cpu_s()
     effort = effort_of(case.config)
+    on_scenarios = case  # what a dispatch without foresight is tried on, also where a tree decided
     decided = decide_by(formulation, case, effort, tell)
     solve_cpu_s = cpu_s() - cpu_started
     case, config, problem = decided.case, decided.case.config, decided.problem
@@ -297,7 +313,7 @@ def _compute(case: Case, formulation: str, record: RunRecord, asked: Asked, tell
     if worths is not None:
         frames["worth"] = worth_table(worths)
     if asked.rolling:
-        lived = _lived(case, decision, effort, tell)
+        lived = _lived(on_scenarios, frames, effort, tell)
         facts += rolling_facts(lived)
         frames |= rolling_frames(lived)
     outcome = decision.outcome
@@ -330,11 +346,15 @@ def _compute(case: Case, formulation: str, record: RunRecord, asked: Asked, tell
     return Run(done, frames)
 
 
-def _lived(case: Case, decision: Decision, effort: Effort, tell: Progress) -> RollingValue:
-    """The decision frozen and dispatched step by step, on every scenario in turn."""
+def _lived(
+    case: Case, frames: Mapping[str, pd.DataFrame], effort: Effort, tell: Progress
+) -> RollingValue:
+    """The bids frozen and dispatched step by step, on every scenario in turn."""
     from stochbess.rolling import nonanticipative_value  # it settles with the books of this module
 
-    return nonanticipative_value(case, decision.first_stage, Information(), effort, tell=tell)
+    bids = as_offers(first_stage_of(frames), case.data)
+    require_positions(bids, case.data)
+    return nonanticipative_value(case, bids, Information(), effort, tell=tell)
 
 
 def books_of(case: Case) -> Books:
@@ -439,6 +459,13 @@ def solve_days(
     tell("data", "reading market data")
     market = open_market(config) if market is None else market
     whole = build_case(config, market)
+    data = whole.data
+    offers = data.energy.curve_price_eur_mwh.size or data.reserves.menu is not None
+    if whole.judge is not None or offers:
+        raise ConfigError(
+            "separate days count cycling alone and single quantities. Set aging.mechanisms=[cycle], "
+            "markets.day_ahead.curve_points=1 and markets.afrr.bid_menu=[]."
+        )
     rows: list[dict[str, object]] = []
     for length in sorted({len(part) for part in _days(whole)}):
         members = [d for d, part in enumerate(_days(whole)) if len(part) == length]

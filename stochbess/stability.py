@@ -217,6 +217,11 @@ def source_name(config: Config) -> str:
 
 
 def _require_comparable(config: Config, sizes: Sequence[int], seeds: int, reference_n: int) -> None:
+    if config.markets.day_ahead.curve_points > 1 or config.markets.afrr.bid_menu:
+        raise ConfigError(
+            "prices of offers differ between seeds, so that their decisions cannot be compared; "
+            "set markets.day_ahead.curve_points=1 and markets.afrr.bid_menu=[]."
+        )
     source, larger = config.scenarios.source, config.scenarios.reduce_from
     if source not in SOURCES:
         raise ConfigError(
@@ -241,10 +246,12 @@ def _require_comparable(config: Config, sizes: Sequence[int], seeds: int, refere
 
 def _request_sha256(config: Config, market: MarketData, reference_n: int) -> str:
     """Hash of all that a solve depends on, other than its number of scenarios and its seed."""
+    from stochbess.engine.highs import version as solver_version  # help answers without it
+
     plain = type(config)()
     scenarios = config.scenarios.model_copy(update={"n": plain.scenarios.n})
     same = config.model_copy(update={"scenarios": scenarios, "report": plain.report})
-    text = f"{same.sha256} {market.sha256} {code_sha256()} {reference_n}"
+    text = f"{same.sha256} {market.sha256} {code_sha256()} {solver_version()} {reference_n}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

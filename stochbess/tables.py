@@ -10,15 +10,13 @@ from stochbess.assemble import Case
 from stochbess.decide import Decision
 from stochbess.evaluate.ledger import Ledger
 from stochbess.evaluate.worth import Interval, Worth, cvar_eur, quantile_eur
-from stochbess.offers import offer_text
+from stochbess.offers import DECIDED_LATER_MW, offer_text
 from stochbess.reports.facts import Fact
 from stochbess.run_record import RunRecord
 
 Floats = npt.NDArray[np.float64]
 # Below any market's tick, above the noise of floating-point sums and of the solver.
 _MW_DIGITS = 6
-# What differs by more between scenarios is not decided before them.
-_DECIDED_LATER_MW = 1e-9
 _CORRIDOR = (0.1, 0.5, 0.9)
 
 
@@ -58,11 +56,13 @@ def bid_table(case: Case, decision: Decision) -> pd.DataFrame:
             continue
         quantity, text = decision.values[name][0], prices[market]
         if name == "day_ahead_mw" and "day_ahead_curve_mw" in decision.values:
+            if np.ptp(decision.values["day_ahead_curve_mw"], axis=0).max() > DECIDED_LATER_MW:
+                continue  # a tree decides the curve at later nodes: no bid of now
             quantity = case.probability @ decision.values[name]
             text = f"curve of {case.data.energy.curve_points} points; MW cleared on average"
         elif market == "aFRR" and (offer := name.replace("_lots", "_offer")) in decision.values:
             quantity = decision.values[offer][0].sum(axis=1)
-        elif np.ptp(decision.values[name], axis=0).max() > _DECIDED_LATER_MW:
+        elif np.ptp(decision.values[name], axis=0).max() > DECIDED_LATER_MW:
             continue  # a tree decides it at later nodes: no bid of now
         if name != "day_ahead_mw" and reserves.integer_lots:
             quantity = np.round(quantity)

@@ -287,13 +287,13 @@ class CutMaster:
         self._gradient = np.vstack((self._gradient, gradient))
         intercept = np.array([cut.intercept for cut in cuts]) / scale
         self._intercept = np.concatenate((self._intercept, intercept))
-        self._scenario = np.concatenate((self._scenario, np.full(len(cuts), self.n_scenarios)))
+        self._scenario = np.concatenate((self._scenario, np.full(len(cuts), -1)))
         self._insert(np.arange(first, self.n_cuts))
 
     @property
     def excludes(self) -> bool:
         """Whether some here-and-now decisions were found to have no recourse."""
-        return bool((self._scenario == self.n_scenarios).any())
+        return bool((self._scenario < 0).any())
 
     def floor(self, cost: float) -> None:
         """Let no scenario cost less than that; -inf takes it back."""
@@ -302,7 +302,7 @@ class CutMaster:
 
     def _insert(self, which: Ints) -> None:
         theta = np.zeros((len(which), self._width))
-        of_scenario = np.flatnonzero(self._scenario[which] < self.n_scenarios)
+        of_scenario = np.flatnonzero(self._scenario[which] >= 0)
         theta[of_scenario, self._scenario[which[of_scenario]]] = 1.0
         self._lp.add_rows(self._intercept[which], np.hstack((-self._gradient[which], theta)))
         self._rows.extend(int(i) for i in which)

@@ -24,8 +24,13 @@ EQUIVALENT_FRAC = 0.005
 # Half width of a two-sided 95 % interval, and of that plus a power of 80 %, in standard errors.
 _INTERVAL, _DETECTED = 1.959964, 1.959964 + 0.841621
 _CENT_EUR = 0.005
-_BOOKED = {"aging": "aging_eur", "stored energy": "stored_value_eur", "tax": "profit_tax_eur"}
-_SIGN = {"aging": -1.0, "stored energy": 1.0, "tax": -1.0}
+_BOOKED = {
+    "aging": "aging_eur",
+    "aging floor": "aging_floor_eur",
+    "stored energy": "stored_value_eur",
+    "tax": "profit_tax_eur",
+}
+_SIGN = {"aging": -1.0, "aging floor": -1.0, "stored energy": 1.0, "tax": -1.0}
 
 
 @dataclass(frozen=True, eq=False)
