@@ -209,10 +209,9 @@ def describe(up: Array, down: Array) -> list[float]:
 
 
 def compare_paths(market: MarketData, every: int, gate: str = "D-1 08:00", n: int = 40) -> None:
-    """Simulated days against what happened on these days, out of sample."""
-    timezone, names = market.timezone, ["mean", "q50", "q75", "q90", "q95", "q99", "share > 5 MW"]
-    names += [f"autocorrelation {k}" for k in range(1, 9)]
-    names = [f"{d} {name}" for d in DIRECTIONS for name in names] + ["both > 5 MW"]
+    """Simulated days against what happened, every day from April on, out of sample."""
+    timezone = market.timezone
+    weeks: list[int] = []
     real: list[list[Array]] = [[], []]
     drawn: list[list[Array]] = [[], []]
     settings = replace(DAY_SETTINGS, thresholds_mw=FITTED_MW)
@@ -222,7 +221,7 @@ def compare_paths(market: MarketData, every: int, gate: str = "D-1 08:00", n: in
         at = market.as_of(gate_utc(gate, first, timezone))
         fit = fit_activation(at, timezone, 0, gate, settings)
         last = date(YEAR + (month + every > 12), (month + every - 1) % 12 + 1, 1)
-        for k in range(0, (last - first).days, 4):
+        for k in range((last - first).days):
             day = first + timedelta(days=k)
             steps = local_day_steps(day, timezone)
             if day.year > YEAR or len(steps) != DAY_QH:
@@ -232,14 +231,43 @@ def compare_paths(market: MarketData, every: int, gate: str = "D-1 08:00", n: in
             rng = stream(0, f"benchmark.paths.{day}")
             chosen = [past[int(i)] for i in rng.choice(len(past), n, replace=False)]
             paths = draw_activation(fit, view, day, chosen, rng)
+            weeks.append(day.isocalendar().week)
             for j, d in enumerate(DIRECTIONS):
                 real[j].append(volumes.loc[steps, f"{d}_mw"].to_numpy(np.float64)[None])
                 drawn[j].append(paths[j])
-    happened = describe(np.concatenate(real[0]), np.concatenate(real[1]))
-    simulated = describe(np.concatenate(drawn[0]), np.concatenate(drawn[1]))
-    print(f"\n{len(real[0])} days, {n} paths each\n| | happened | simulated |\n|---|---|---|")
+    week = np.array(weeks)
+    for label, where in (
+        ("even ISO weeks", week % 2 == 0),
+        ("odd", week % 2 == 1),
+        ("all", week > 0),
+    ):
+        print_paths(f"{label}, {n} paths each", np.array(real)[:, where], np.array(drawn)[:, where])
+        for j, d in enumerate(DIRECTIONS):
+            excess = (np.array(drawn)[j].mean(axis=(1, 2)) - np.array(real)[j].mean(axis=(1, 2)))[
+                where
+            ]
+            mean, error = weekly_error(excess, week[where])
+            print(
+                f"{d}: simulated less happened {mean:.2f} MW, standard error {error:.2f} (by weeks)"
+            )
+
+
+def print_paths(title: str, real: Array, drawn: Array) -> None:
+    """Both of shape (directions, days, paths, quarter hours)."""
+    names = ["mean", "q50", "q75", "q90", "q95", "q99", "share > 5 MW"]
+    names += [f"autocorrelation {k}" for k in range(1, 9)]
+    names = [f"{d} {name}" for d in DIRECTIONS for name in names] + ["both > 5 MW"]
+    happened, simulated = (describe(*v.reshape(2, -1, v.shape[-1])) for v in (real, drawn))
+    print(f"\n{title}, {real.shape[1]} days\n| | happened | simulated |\n|---|---|---|")
     for name, a, b in zip(names, happened, simulated, strict=True):
         print(f"| {name} | {a:.3f} | {b:.3f} |")
+
+
+def weekly_error(value: Array, week: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """Mean of daily values and its standard error, weeks being independent and days not."""
+    _, group = np.unique(week, return_inverse=True)
+    off = np.bincount(group, value - value.mean())
+    return float(value.mean()), float(np.sqrt((off**2).sum()) / len(value))
 
 
 def main() -> None:

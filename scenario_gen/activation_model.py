@@ -61,18 +61,22 @@ class ModelSettings:
     ----------
     trees : size of the boosted trees of each threshold
     logistic_c : inverse strength of the ridge penalty of the logistic regression
-    half_life_days : a row counts half as much as one that is that much younger
+    half_life_days : in the regression and the trees, a row counts half as much as one that is that
+        much younger
+    rate_half_life_days : the same in climatology and persistence, which know of the level of the
+        last weeks by nothing else
     thresholds_mw : wanted thresholds; see `choose_thresholds`
     """
 
     trees: TreeSettings
     logistic_c: float
     half_life_days: float
+    rate_half_life_days: float
     thresholds_mw: tuple[float, ...] = THRESHOLDS_MW
 
 
-LEAD_SETTINGS = ModelSettings(LEAD_TREES, 0.02, 90.0)
-DAY_SETTINGS = ModelSettings(DAY_TREES, 0.002, 90.0)
+LEAD_SETTINGS = ModelSettings(LEAD_TREES, 0.02, 90.0, 90.0)
+DAY_SETTINGS = ModelSettings(DAY_TREES, 0.002, 90.0, 30.0)
 
 
 @dataclass(frozen=True)
@@ -286,6 +290,7 @@ def _fit_parts(inputs: _Inputs, label: Array, settings: ModelSettings, seed: int
     coefficient, intercept, ensembles = [], [], []
     age_days = np.arange(len(x))[::-1] / DAY_QH
     recency = 0.5 ** (age_days / settings.half_life_days)
+    rate_recency = 0.5 ** (age_days / settings.rate_half_life_days)
     few = replace(settings.trees, min_leaf_rows=min(settings.trees.min_leaf_rows, len(x) // 20 + 1))
     for column in label.T:
         if column.min() == column.max():  # never or always: the parts say so, and nothing else
@@ -300,8 +305,8 @@ def _fit_parts(inputs: _Inputs, label: Array, settings: ModelSettings, seed: int
         intercept.append(float(line.intercept_[0]))
         ensembles.append(fit_trees(x, column, "log_loss", few, seed, recency))
     return FittedParts(
-        _cell_rates(cell, label, recency),
-        _bin_rates(_bin_of(latest), label, recency),
+        _cell_rates(cell, label, rate_recency),
+        _bin_rates(_bin_of(latest), label, rate_recency),
         centre,
         scale,
         np.array(coefficient),

@@ -156,9 +156,9 @@ def solve(
     later = formulation == "multi-stage" and config.tree.reserves > 1 and day_ahead.enabled
     if rolling and later and day_ahead.here_and_now:
         raise ConfigError(
-            f"tree.reserves is {config.tree.reserves}: the day-ahead position is decided after the "
-            "reserve result, so that there is no one bid to dispatch. Set tree.reserves=1, or leave "
-            "out --rolling."
+            f"tree.reserves is {config.tree.reserves}: the day-ahead position is decided after "
+            "the reserve result, so that there is no one bid to dispatch. Set tree.reserves=1, or "
+            "leave out --rolling."
         )
     if formulation in ("two-stage", "mean-cvar") and config.solver.engine == "cylinders":
         require(CYLINDERS)
@@ -463,8 +463,9 @@ def solve_days(
     offers = data.energy.curve_price_eur_mwh.size or data.reserves.menu is not None
     if whole.judge is not None or offers:
         raise ConfigError(
-            "separate days count cycling alone and single quantities. Set aging.mechanisms=[cycle], "
-            "markets.day_ahead.curve_points=1 and markets.afrr.bid_menu=[]."
+            "separate days count cycling alone and single quantities. Set "
+            "aging.mechanisms=[cycle], markets.day_ahead.curve_points=1 and "
+            "markets.afrr.bid_menu=[]."
         )
     rows: list[dict[str, object]] = []
     for length in sorted({len(part) for part in _days(whole)}):

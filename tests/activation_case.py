@@ -22,7 +22,7 @@ BERLIN = "Europe/Berlin"
 FIRST_DAY, N_DAYS = date(2024, 2, 1), 66  # holds the clock change of 31 March
 TARGET = date(2024, 3, 27)
 SMALL = ModelSettings(
-    TreeSettings(4, 0.3, 4, 40, max_bins=24), 0.02, 60.0, (0.0, 5.0, 30.0, 60.0, 100.0)
+    TreeSettings(4, 0.3, 4, 40, max_bins=24), 0.02, 60.0, 60.0, (0.0, 5.0, 30.0, 60.0, 100.0)
 )
 KNOWN_SINCE = {
     "day_ahead": "D-1 12:45 local",

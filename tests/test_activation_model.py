@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stochbess.errors import DataError
+from stochbess.market.data import load_market
 from stochbess.rng import stream
 from stochbess.scenario_gen.activation_features import (
     DAY_QH,
@@ -17,6 +20,7 @@ from stochbess.scenario_gen.activation_features import (
     build_features,
 )
 from stochbess.scenario_gen.activation_model import (
+    DAY_SETTINGS,
     MIN_POOL_DAYS,
     PARTS,
     ActivationModel,
@@ -111,6 +115,59 @@ def test_between_equal_parts_climatology_is_preferred() -> None:
     assert weight[0] > 0.5 > weight[1]
 
 
+FALLEN_AFTER_DAY = 40  # the calls of the made-up zone then fall to a third
+DAY_RULE = GateRule("D-1 08:00")
+
+
+def fallen_calls() -> Array:
+    volume = known_volumes(zone())["up_mw"].to_numpy(np.float64, copy=True)
+    volume[FALLEN_AFTER_DAY * DAY_QH :] /= 3
+    return volume
+
+
+@cache
+def model_of_fallen_calls(half_life: float, rate_half_life: float) -> ActivationModel:
+    past = slice(0, FIRST_TEST_DAY * DAY_QH)
+    small = replace(SMALL, half_life_days=half_life, rate_half_life_days=rate_half_life)
+    rows = [part(features(DAY_RULE), past)]
+    return fit_model(rows, fallen_calls()[past], "up", DAY_RULE, BERLIN, small, 3)
+
+
+def test_rates_forget_with_a_half_life_of_their_own() -> None:
+    slow, fast = (model_of_fallen_calls(60.0, days).parts for days in (60.0, 7.0))
+    assert np.array_equal(slow.coefficient, fast.coefficient)
+    assert np.array_equal(slow.trees[2].value, fast.trees[2].value)
+
+    # By hand: calls above 30 MW where the latest known volume was between 25 and 60 MW.
+    n = FIRST_TEST_DAY * DAY_QH
+    latest = features(DAY_RULE).column("volume_up_0")
+    all_rows = all_calls = rows = calls = 0.0
+    for i, volume in enumerate(fallen_calls()[:n]):
+        weight = 0.5 ** ((n - 1 - i) / DAY_QH / 7)
+        all_rows, all_calls = all_rows + weight, all_calls + weight * (volume > 30)
+        if 25 < latest[i] <= 60:
+            rows, calls = rows + weight, calls + weight * (volume > 30)
+    assert rows > 10
+    assert fast.bin[4, 2] == pytest.approx((calls + 30 * all_calls / all_rows) / (rows + 30))
+
+
+def test_the_regression_keeps_its_own_half_life() -> None:
+    slow, fast = (model_of_fallen_calls(days, 60.0).parts for days in (60.0, 7.0))
+    assert np.array_equal(slow.cell, fast.cell) and np.array_equal(slow.bin, fast.bin)
+    assert not np.array_equal(slow.coefficient, fast.coefficient)
+
+
+def test_a_day_ahead_rates_follow_a_fall_of_the_calls_sooner_than_the_regression_forgets() -> None:
+    later = slice(FIRST_TEST_DAY * DAY_QH, None)
+    now = part(features(DAY_RULE), later)
+    happened = (fallen_calls()[later] > 30).mean()
+    slow, own = (
+        model_of_fallen_calls(60.0, days).part_probabilities(now)[:2, :, 2].mean(axis=1) - happened
+        for days in (DAY_SETTINGS.half_life_days, DAY_SETTINGS.rate_half_life_days)
+    )
+    assert (own > 0).all() and (own < 0.8 * slow).all()
+
+
 def test_arrays_there_and_back_predict_the_same_bits() -> None:
     first = model(GateRule("D-1 08:00"))
     stored = first.to_arrays("up.")
@@ -138,3 +195,27 @@ def test_features_of_another_zone_and_volumes_of_another_length_are_refused() ->
         model(GateRule()).part_probabilities(fewer)
     with pytest.raises(DataError, match="expected as many"):
         fit_model([rows], np.zeros(5), "up", GateRule(), BERLIN, SMALL, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.market_data
+def test_late_in_2024_calls_down_are_announced_less_too_often_than_with_long_memory(
+    real_market: Path,
+) -> None:
+    market, rule = load_market(real_market, "DE_LU"), GateRule("D-1 12:00")
+    volumes = known_volumes(market)
+    steps = pd.DatetimeIndex(volumes.index)
+    begin = int(steps.searchsorted(pd.Timestamp("2024-11-01", tz=BERLIN)))
+    rows, volume = build_features(market, steps, rule), volumes["down_mw"].to_numpy(np.float64)
+    past, later = slice(0, begin - 2 * DAY_QH), slice(begin, None)
+    label = (volume[later] > 100).astype(float)
+    small = replace(DAY_SETTINGS, trees=replace(DAY_SETTINGS.trees, n_trees=10))
+    too_often, loss = [], []
+    for days in (small.half_life_days, small.rate_half_life_days):
+        settings = replace(small, rate_half_life_days=days)
+        fit = fit_model([part(rows, past)], volume[past], "down", rule, BERLIN, settings, 0)
+        found = fit.predict(part(rows, later)).exceedance(100.0)
+        too_often.append(found.mean() - label.mean())
+        loss.append(log_loss(found, label))
+    assert abs(too_often[1]) < 0.8 * abs(too_often[0])
+    assert loss[1] < loss[0]
