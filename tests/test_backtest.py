@@ -215,6 +215,28 @@ def test_stored_energy_telescopes_over_the_days(engine: Engine, lived: list[Outc
     assert (lived[2].books.terminal_marginal_eur_mwh == books.terminal_marginal_eur_mwh).all()
 
 
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("markets.day_ahead.curve_points=3", "single quantities"),
+        ("markets.afrr.bid_menu=[0.9]", "single quantities"),
+        ("battery.efficiency_model=loss_cuts", "constant efficiencies"),
+    ],
+)
+def test_what_the_dispatch_would_drop_is_refused(tmp_path: Path, setting: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        engine_of(tmp_path, setting)
+
+
+def test_a_floor_on_throughput_is_a_line_of_the_account(tmp_path: Path) -> None:
+    priced = engine_of(tmp_path, "aging.floor_eur_mwh=20")
+    row = priced.step("rule", POLICIES["rule"], FIRST, priced.start).row
+    assert row["aging_floor_eur"] > 1.0
+    cash = {f"cash_{line}": eur for line, eur in row["cash"].items()}
+    lines = account(pd.DataFrame([{**row, **cash}]))
+    assert float(lines.to_numpy().sum()) == pytest.approx(row["profit_eur"], abs=0.005)
+
+
 def test_idle_does_nothing_and_costs_nothing(engine: Engine) -> None:
     outcome = engine.step(IDLE, rolling_intrinsic, FIRST, engine.start)
     row = outcome.row

@@ -19,15 +19,19 @@ from stochbess.cli_view import View
 from stochbess.comparison import compare
 from stochbess.errors import ConfigError
 from stochbess.formulations import FORMULATIONS
+from stochbess.frontier import frontier
 from stochbess.rolling_forecast import Information
 from stochbess.rolling_run import value_run
-from stochbess.run import Run
+from stochbess.run import Run, solve_days
 from stochbess.store import Store
 
 SMALL = (
     "scenarios.n=3", "solver.gap_frac=0.02", "aging.model=none", "markets.fcr.enabled=false",
     "robust.budget=1", "robust.period_h=4",
 )  # fmt: skip
+
+
+KNOWN = ("scenarios.source=realised", "market.day=2024-06-26", "market.n_days=2")
 
 
 @cache
@@ -172,12 +176,15 @@ def test_an_unknown_formulation_is_refused_with_the_known_ones() -> None:
 
 
 # -- rolling value and comparison -----------------------------------------------------------------
-def test_the_rolling_value_of_a_run_is_that_of_its_stored_bids(tmp_path: Path) -> None:
+@pytest.mark.parametrize("formulation", ["two-stage", "deterministic"])
+def test_the_rolling_value_of_a_run_is_that_of_its_stored_bids(
+    tmp_path: Path, formulation: str
+) -> None:
     config = sb.load_config(
         None, [*SMALL, "markets.afrr.enabled=false", f"report.store_dir={tmp_path}"]
     )
-    run = sb.solve(config, worth=False, rolling=True)
-    plain = sb.solve(config, worth=False)
+    run = sb.solve(config, formulation, worth=False, rolling=True)
+    plain = sb.solve(config, formulation, worth=False)
     assert plain.run_id != run.run_id and "rolling" not in plain.frames
     with Store(tmp_path, read_only=True) as kept:
         record, frames = kept.get(run.run_id), kept.frames(run.run_id)
@@ -186,6 +193,23 @@ def test_the_rolling_value_of_a_run_is_that_of_its_stored_bids(tmp_path: Path) -
     assert value(run, "optimism") == pytest.approx(value(run, "clairvoyant") - again.rolling_eur)
     causes: Any = run.frames["rolling_causes"]
     assert causes["eur"].sum() == pytest.approx(value(run, "optimism"), abs=1e-4)
+
+
+def test_features_that_do_not_go_together_are_refused_before_anything_is_solved() -> None:
+    offers = ["markets.day_ahead.curve_points=3"]
+    for wrong, text in (
+        (lambda: frontier(None, "budget", overrides=[*SMALL, *offers]), "single quantities"),
+        (lambda: solve_days(sb.load_config(None, [*KNOWN, *offers])), "single quantities"),
+        (lambda: small("multi-stage", "tree.reserves=2", rolling=True), "leave out --rolling"),
+        (
+            lambda: compare(
+                None, ("deterministic", "multi-stage"), overrides=SMALL, worth=True, store=False
+            ),
+            "Add two-stage",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            wrong()
 
 
 def test_a_comparison_prices_every_decision_and_sets_its_worth_beside_it() -> None:

@@ -19,8 +19,8 @@ def table(
 ) -> pd.DataFrame:
     """Days of a policy whose profit is cash less aging plus stored energy less tax."""
     values = np.asarray(profit, np.float64)
-    aging, stored, tax = 12.25, 3.5, 1.75
-    cash = values + aging - stored + tax
+    aging, floor, stored, tax = 12.25, 2.25, 3.5, 1.75
+    cash = values + aging + floor - stored + tax
     return pd.DataFrame(
         {
             "policy": policy,
@@ -29,6 +29,7 @@ def table(
             "cash_undelivered_penalty": -penalty,
             "cash_eur": cash,
             "aging_eur": aging,
+            "aging_floor_eur": floor,
             "stored_value_eur": stored,
             "profit_tax_eur": tax,
             "profit_eur": values,

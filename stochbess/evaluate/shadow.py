@@ -81,7 +81,7 @@ def account(days: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    days : columns `cash_*` [EUR] and aging_eur, stored_value_eur, profit_tax_eur
+    days : columns `cash_*` [EUR] and aging_eur, aging_floor_eur, stored_value_eur, profit_tax_eur
     """
     cash = (str(name) for name in days if str(name).startswith("cash_") and name != "cash_eur")
     lines = {name[len("cash_") :]: days[name] for name in cash}
