@@ -765,8 +765,8 @@ def _judged_how(config: Config) -> list[str]:
     texts = [
         f"The plant that shows aging is idle at {aging.surroundings_degc:g} degC before the "
         "horizon; its heat capacity and cooling are assumed and grow with its energy.",
-        "Profit counts the aging that the plant shows. WS, EV, EEV and the opponents are compared "
-        "at held prices of aging, with idle cells.",
+        "Profit counts the aging that the plant shows. WS, EV, EEV, the opponents, comparisons and "
+        "dispatch step by step are counted at held prices of aging, with idle cells.",
     ]
     if config.battery.state.open_turning_points_frac:
         texts.append(

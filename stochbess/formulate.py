@@ -67,6 +67,7 @@ class Decided:
 
     @property
     def certified(self) -> Decision:
+        """The decision as the solve proved it, before the plant judged its schedules."""
         return self.decision if self.shown is None else self.shown.certified
 
 
